@@ -1,0 +1,64 @@
+# `make demo` and `make test` need Python 3.11+ (with venv) and nothing else. `make help` lists the targets.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+BIN := .venv/bin
+READY := .venv/.ready
+# What DVC and git need to find: the console script and python of this environment.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-fast check smoke format lock clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+env: $(READY)  ## make the environment .venv from the locked requirements
+
+demo: $(READY)  ## data, training, comparison, export on the emoji domains; then print what came out
+	@$(RUN) dvc repro --quiet 2>&1 || { $(RUN) dvc repro; }
+	@$(RUN) oodtune summary artifacts/report --bundle artifacts/bundle
+
+test: $(READY)  ## unit, contract and end-to-end tests
+	@$(RUN) pytest -n 2 --dist loadgroup -m "not network"
+
+test-fast: $(READY)  ## unit and contract tests only
+	@$(RUN) pytest -n 2 --dist loadgroup -m "not network and not e2e"
+
+smoke: $(READY)  ## the tiny pipeline, end to end
+	@$(RUN) pytest -m e2e
+
+check: $(READY)  ## lint, types, import rules
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+format: $(READY)  ## let ruff format and fix what it can
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: expected Python 3.11 or newer, found $$($(PYTHON) --version 2>&1); set PYTHON=..."; exit 2; }
+	@$(PYTHON) -m venv .uv || { echo "error: $(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 2; }
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(READY): requirements/dev.txt pyproject.toml | $(UV)
+	@echo "making .venv (about 6 GB, mostly torch)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
+lock: | $(UV)  ## compile the locked requirements, one file per image
+	@$(COMPILE) --extra train --extra data --extra demo --extra pipeline --extra serve --extra cpu --extra dev -o requirements/dev.txt
+	@$(COMPILE) --no-annotate --extra train --extra data --extra cpu -c requirements/dev.txt -o requirements/train.txt
+	@$(COMPILE) --no-annotate --extra train --extra data --extra gpu -c requirements/dev.txt -o requirements/train-gpu.txt
+	@$(COMPILE) --no-annotate --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
+	@$(COMPILE) --no-annotate --extra serve --extra cpu -c requirements/dev.txt -o requirements/serve-cpu.txt
+	@$(COMPILE) --no-annotate --extra serve --extra gpu -c requirements/dev.txt -o requirements/serve-gpu.txt
+	@! grep -n '://' requirements/*.txt || { echo "error: a lock names an address"; exit 1; }
+
+clean:  ## remove environments and everything that runs made
+	rm -rf .venv .uv artifacts .oodtune .dvc/cache .dvc/tmp

@@ -1,0 +1,1 @@
+"""The Kubeflow pipelines, how they are compiled and how they run on this machine."""

@@ -1,0 +1,88 @@
+"""Images of the user's own, already laid out as `root/<domain>/<class>/<image>`."""
+
+import re
+import shutil
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from oodtune.config import DataConfig, Name
+from oodtune.data.sources.cell import limit_cell
+from oodtune.data.sources.origin import Origin
+from oodtune.errors import DataError
+from oodtune.progress import Progress, silent
+
+_JUNK = frozenset(("thumbs.db", "desktop.ini"))
+_LAYOUT = "lay images out as <domain>/<class>/<image>"
+
+
+def write_folder(
+    config: DataConfig, images_dir: Path, _downloads_dir: Path, progress: Progress = silent
+) -> list[Origin]:
+    """Copy the images below `config.root` byte for byte to `images_dir`; return one Origin a domain.
+
+    Files that operating systems leave behind, hidden files and loose files in `root` itself are not copied.
+    Raises DataError for a missing root, a wrong layout or a domain name that cannot be used.
+    """
+    assert config.root is not None
+    images = [
+        image for domain_dir in _find_domains(config.root) for image in _find_images(domain_dir, config.limit_per_cell)
+    ]
+    for done, image in enumerate(images, start=1):
+        copy = images_dir / image.relative_to(config.root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(image, copy)
+        except OSError as error:
+            raise DataError(
+                f"{image}: expected a file to copy; {error.strerror}; check its permissions and the disk"
+            ) from None
+        progress(done, len(images), "copied")
+    domains = sorted({image.relative_to(config.root).parts[0] for image in images})
+    return [Origin(domain=domain, title=domain, source="folder") for domain in domains]
+
+
+def _find_domains(root: Path) -> list[Path]:
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise DataError(f"data.root {root}: expected a folder of domains, found {found}; {_LAYOUT}")
+    domain_dirs = [entry for entry in _visible(root) if entry.is_dir()]
+    if not domain_dirs:
+        raise DataError(f"data.root {root}: expected a folder for each domain, found none; {_LAYOUT}")
+    for domain_dir in domain_dirs:
+        _check_domain_name(domain_dir)
+    return domain_dirs
+
+
+def _check_domain_name(domain_dir: Path) -> None:
+    name = domain_dir.name
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        better = re.sub(r"[^A-Za-z0-9_]", "_", name).lstrip("_") or "domain_1"
+        raise DataError(
+            f"{domain_dir}: expected a domain name of letters, digits and underscores that does not begin "
+            f"with an underscore, found {name!r}; rename the folder, for example to {better!r}"
+        ) from None
+
+
+def _find_images(domain_dir: Path, limit: int | None) -> list[Path]:
+    images: list[Path] = []
+    for class_dir in _visible(domain_dir):
+        if not class_dir.is_dir():
+            raise DataError(f"{class_dir}: expected the folder of a class, found something else; {_LAYOUT}")
+        entries = _visible(class_dir)
+        for entry in entries:
+            if not entry.is_file():
+                raise DataError(f"{entry}: expected an image, found something else; {_LAYOUT}")
+        images += [class_dir / name for name in limit_cell((entry.name for entry in entries), limit)]
+    if not images:
+        raise DataError(f"{domain_dir}: expected images, found none; {_LAYOUT}, or remove the folder")
+    return images
+
+
+def _visible(directory: Path) -> list[Path]:
+    """Return what a folder holds, sorted, without hidden files and what operating systems leave behind."""
+    return sorted(
+        entry for entry in directory.iterdir() if not entry.name.startswith(".") and entry.name.lower() not in _JUNK
+    )

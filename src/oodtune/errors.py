@@ -1,0 +1,25 @@
+"""The errors a user can cause. Each message says what was expected, what came and what to do."""
+
+
+class UserError(ValueError):
+    """Something outside our code is wrong: the CLI prints it as one line and exits with code 2."""
+
+
+class ConfigError(UserError):
+    """`params.yaml` holds an unknown key, a wrong type or a value out of range."""
+
+
+class DataError(UserError):
+    """Images, labels or domains are not what training can use."""
+
+
+class ArtifactError(UserError):
+    """A directory is not the finished, unaltered artifact that was asked for."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on (for example, the loss is not finite)."""
+
+
+class ParityError(UserError):
+    """An exported model does not predict what the evaluated model predicted."""

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch import Tensor
+
+from oodtune.config import AugmentConfig
+from oodtune.data.augment import augment, crop_and_flip, hue_rotation, recolour
+
+OFF = AugmentConfig(crop_scale_min=1.0, flip_probability=0.0, jitter=0.0, grayscale_probability=0.0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def pixels() -> Tensor:
+    """Return pixels (6, 3, 24, 24) in 0..255."""
+    return torch.rand(6, 3, 24, 24, generator=generator(7)) * 255
+
+
+def test_augmented_pixels_keep_shape_and_range(pixels: Tensor) -> None:
+    changed = augment(pixels, AugmentConfig(), generator())
+    assert changed.shape == pixels.shape
+    assert 0 <= changed.min() <= changed.max() <= 255
+    assert not torch.allclose(changed, pixels, atol=1.0)
+
+
+def test_the_same_generator_state_gives_the_same_pixels(pixels: Tensor) -> None:
+    assert torch.equal(augment(pixels, AugmentConfig(), generator(3)), augment(pixels, AugmentConfig(), generator(3)))
+
+
+def test_each_image_of_a_batch_is_changed_differently(pixels: Tensor) -> None:
+    copies = pixels[:1].expand(6, -1, -1, -1).contiguous()
+    changed = augment(copies, AugmentConfig(), generator())
+    assert all(not torch.allclose(changed[0], other, atol=1.0) for other in changed[1:])
+
+
+def test_no_jitter_and_no_grey_changes_no_colour(pixels: Tensor) -> None:
+    assert torch.allclose(recolour(pixels, OFF, generator()), pixels, atol=1e-2)
+
+
+def test_a_certain_flip_of_the_whole_image_mirrors_it(pixels: Tensor) -> None:
+    flipped = crop_and_flip(pixels, OFF.model_copy(update={"flip_probability": 1.0}), generator())
+    assert torch.allclose(flipped, pixels.flip(3), atol=1e-2)
+
+
+def test_a_crop_shows_a_part_of_the_image() -> None:
+    ramp = torch.arange(64.0).view(1, 1, 1, 64).expand(50, 3, 64, 64).contiguous()
+    cropped = crop_and_flip(ramp, OFF.model_copy(update={"crop_scale_min": 0.5}), generator())
+    spans = cropped[:, 0, 0, -1] - cropped[:, 0, 0, 0]
+    assert (spans < 63.5).all()
+    assert spans.min() < 50
+
+
+def test_certain_greyscale_leaves_no_colour(pixels: Tensor) -> None:
+    config = AugmentConfig(grayscale_probability=1.0)
+    grey = recolour(pixels, config, generator())
+    assert torch.allclose(grey[:, 0], grey[:, 1], atol=0.1)
+    assert torch.allclose(grey[:, 1], grey[:, 2], atol=0.1)
+
+
+def test_grey_pixels_keep_their_hue_and_brightness_changes_them_by_at_most_the_jitter() -> None:
+    grey = torch.full((200, 3, 2, 2), 100.0)
+    changed = recolour(grey, AugmentConfig(), generator())
+    assert torch.allclose(changed[:, 0], changed[:, 2], atol=0.5)
+    assert 70 - 0.5 <= changed.min() <= changed.max() <= 130 + 0.5
+    assert changed.max() - changed.min() > 40
+
+
+def test_a_full_turn_of_the_hue_changes_nothing_and_a_half_turn_does() -> None:
+    turns = hue_rotation(torch.tensor([1.0, 0.5]))
+    assert torch.allclose(turns[0], torch.eye(3), atol=1e-4)
+    assert not torch.allclose(turns[1], torch.eye(3), atol=0.1)
+
+
+def test_turning_the_hue_keeps_luma() -> None:
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    assert torch.allclose(luma @ hue_rotation(torch.tensor([0.3]))[0], luma, atol=1e-4)

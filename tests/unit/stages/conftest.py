@@ -1,0 +1,43 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from oodtune.config import Config
+from oodtune.trial import plan_trials
+from tests.fixtures.tiny_sweep import tiny_config
+
+
+@dataclass(frozen=True)
+class Road:
+    """Every artifact of a tiny sweep, up to the selection."""
+
+    directory: Path
+    config: Config
+
+    def __getattr__(self, name: str) -> Path:
+        return self.directory / name
+
+    @property
+    def trials(self) -> list[Path]:
+        return [self.directory / "trials" / trial.name for trial in plan_trials(self.config.sweep)]
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    """Run the stages once, in this process."""
+    from oodtune.stages import cache, combine, evaluate, init, prepare, select, train
+
+    directory = tmp_path_factory.mktemp("road")
+    config = tiny_config(directory)
+    made = Road(directory, config)
+    prepare.run(made.dataset, prepare.Params.from_config(config), directory / "downloads")
+    cache.run(made.dataset, made.cache, cache.Params.from_config(config))
+    init.run(made.cache, made.init, init.Params.from_config(config))
+    for trial in plan_trials(config.sweep):
+        params = train.Params.for_trial(config, trial)
+        train.run(made.cache, made.init, directory / "trials" / trial.name, params, trial)
+    combine.run(made.trials, made.soups, combine.Params.from_config(config))
+    evaluate.run(made.cache, made.trials, made.soups, made.predictions, evaluate.Params.from_config(config))
+    select.run(made.predictions, made.selection, select.Params.from_config(config))
+    return made

@@ -1,0 +1,121 @@
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from oodtune.artifact import create_artifact, open_artifact
+from oodtune.config import ReportConfig
+from oodtune.errors import ArtifactError
+from oodtune.evaluate.predictions import open_predictions
+from oodtune.evaluate.scores import score_models
+from oodtune.stages import report
+from oodtune.stages.summary import summarise
+from tests.fixtures.reporting import write_inputs
+
+DOMAINS = ("red", "green", "blue")
+PARAMS = report.Params(report=ReportConfig(title="Three colours"))
+Inputs = tuple[list[Path], Path, Path]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return write_inputs(tmp_path_factory.mktemp("inputs"), DOMAINS, num_images=60)
+
+
+@pytest.fixture(scope="module")
+def made(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "report"
+    report.run(*inputs, out, PARAMS)
+    return out
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_report_is_a_finished_artifact_that_names_its_inputs(inputs: Inputs, made: Path):
+    artifact = open_artifact(made, "report")
+    assert set(artifact.manifest.files) == {
+        "report.html",
+        "scatter.png",
+        "table.md",
+        "metrics.json",
+        "points.csv",
+        "curves.csv",
+        "summary.json",
+    }
+    assert set(artifact.manifest.inputs) == {"predictions", "selection", *(trial.name for trial in inputs[0])}
+
+
+def test_equal_inputs_give_equal_bytes(inputs: Inputs, made: Path, tmp_path: Path):
+    report.run([inputs[0][0].parent], inputs[1], inputs[2], tmp_path / "again", PARAMS)
+    assert open_artifact(tmp_path / "again", "report").digest == open_artifact(made, "report").digest
+
+
+def test_metrics_are_numbers_of_the_selection_and_the_means_over_targets(inputs: Inputs, made: Path):
+    metrics = json.loads((made / "metrics.json").read_text())
+    selection = json.loads((inputs[2] / "selection.json").read_text())
+    plain = [score.ood for score in score_models(open_predictions(inputs[1])) if score.model.row == "plain"]
+    assert metrics["selected"]["ood"] == pytest.approx(selection["ood"], abs=1e-6)
+    assert metrics["lodo"]["plain"]["ood"] == pytest.approx(sum(plain) / len(plain), abs=1e-6)
+    assert set(metrics["lodo"]) == {"plain", "large_dropout", "uniform_soup", "logit_ensemble", "selected"}
+
+
+def test_points_hold_every_model_and_curves_every_snapshot(inputs: Inputs, made: Path):
+    points, curves = read_rows(made / "points.csv"), read_rows(made / "curves.csv")
+    assert len(points) == len(DOMAINS) * 4
+    assert {row["trial"] for row in curves} == {trial.name for trial in inputs[0]}
+    assert curves[0]["loss"] == ""  # nothing was trained before step 0
+
+
+def test_a_selection_from_other_predictions_is_refused(inputs: Inputs, tmp_path: Path):
+    _, _, other = write_inputs(tmp_path / "other", DOMAINS, num_images=40)
+    with pytest.raises(ArtifactError, match="found one of other predictions; run `oodtune select` again"):
+        report.run(inputs[0], inputs[1], other, tmp_path / "report", PARAMS)
+
+
+def test_a_trial_that_was_not_passed_is_named(inputs: Inputs, tmp_path: Path):
+    with pytest.raises(ArtifactError, match=f"found no {inputs[0][-1].name}"):
+        report.run(inputs[0][:-1], inputs[1], inputs[2], tmp_path / "report", PARAMS)
+
+
+def test_a_trial_trained_after_the_evaluation_is_refused(inputs: Inputs, tmp_path: Path):
+    trials, predictions, selection = inputs
+    old = open_artifact(trials[0], "trial")
+    with create_artifact(tmp_path / "trial", "trial") as writer:
+        shutil.copyfile(old.path / "log.jsonl", writer.path / "log.jsonl")
+        writer.details.update(old.details)
+    with pytest.raises(ArtifactError, match="found one trained since; run `oodtune evaluate` again"):
+        report.run([*trials[1:], tmp_path / "trial"], predictions, selection, tmp_path / "report", PARAMS)
+
+
+def test_a_trial_that_was_not_evaluated_is_left_alone(inputs: Inputs, made: Path, tmp_path: Path):
+    more, _, _ = write_inputs(tmp_path / "more", DOMAINS, seeds=(5,), num_images=20)
+    report.run([*inputs[0], more[0]], inputs[1], inputs[2], tmp_path / "report", PARAMS)
+    assert open_artifact(tmp_path / "report", "report").digest == open_artifact(made, "report").digest
+
+
+def test_the_summary_shows_the_choice_the_paths_and_the_next_commands(made: Path, tmp_path: Path):
+    with create_artifact(tmp_path / "my bundle", "bundle"):
+        pass
+    console = Console(width=400, file=io.StringIO(), record=True)
+    console.print(summarise(made, tmp_path / "my bundle"))
+    text = console.export_text()
+    choice = json.loads((made / "summary.json").read_text())["choice"]
+    assert f"ood {100 * choice['ood']:.1f} %" in text
+    assert str(made / "report.html") in text
+    assert f"oodtune predict '{tmp_path / 'my bundle'}' image.png" in text
+
+
+def test_the_summary_needs_no_heavy_library():
+    heavy = {"torch", "timm", "matplotlib", "jinja2"}
+    code = f"import sys, oodtune.stages.summary; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

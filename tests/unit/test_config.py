@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from oodtune.config import Config, ServeConfig, StageParams, load_config, parse_config
+from oodtune.errors import ConfigError
+
+PROJECT_DIR = Path(__file__).parents[2]
+TEXT = (PROJECT_DIR / "params.yaml").read_text(encoding="utf-8")
+
+
+def change(path: str, value: object) -> str:
+    settings = yaml.safe_load(TEXT)
+    *parents, key = path.split(".")
+    section = settings
+    for parent in parents:
+        section = section[parent]
+    section[key] = value
+    return yaml.safe_dump(settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("train.stesp", 5, "unknown key 'train.stesp'"),
+        ("train.steps", 0, "train.steps: input should be greater than or equal to 1, found 0"),
+        (
+            "methods.large_dropout.dropout",
+            1.0,
+            "methods.large_dropout.dropout: input should be less than 1, found 1.0",
+        ),
+        ("data.out_fraction", "much", "data.out_fraction"),
+        ("sweep.methods", ["plain", "huge"], "sweep.methods names 'huge'"),
+        ("sweep.seeds", [1, 1], "sweep.seeds names a value twice"),
+        ("select.target_domain", "oil", "select.target_domain is 'oil'"),
+        ("data.source", "folder", "data.root is the folder of `source: folder`"),
+        ("train.steps", float("nan"), "train.steps"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_the_key(path: str, value: object, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(change(path, value))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_wrong_key_is_named_at_once() -> None:
+    text = change("train.steps", 0).replace("jitter", "jiter")
+    with pytest.raises(ConfigError, match=r"augment\.jiter.*train\.steps"):
+        parse_config(text)
+
+
+def test_text_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("data: [", encoding="utf-8")
+    with pytest.raises(ConfigError, match="expected YAML") as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file.*--params"):
+        load_config(tmp_path / "params.yaml")
+
+
+def test_settings_cannot_be_changed_after_they_were_checked() -> None:
+    config = parse_config(TEXT)
+    with pytest.raises(ValueError, match="frozen"):
+        config.train.steps = 3  # type: ignore[misc]
+
+
+def test_stage_params_hold_only_their_own_sections_and_survive_json() -> None:
+    class Params(StageParams):
+        serve: ServeConfig
+
+    config: Config = parse_config(TEXT)
+    params = Params.from_config(config)
+    assert params.model_dump() == {"serve": config.serve.model_dump()}
+    assert Params.from_json(params.to_json()) == params

@@ -1,0 +1,70 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oodtune.config import PreprocessConfig
+from oodtune.errors import DataError
+from oodtune.preprocess import decode_image, preprocess
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def photo(width: int = 60, height: int = 40) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_pixels_are_square_uint8_rgb() -> None:
+    pixels = preprocess(decode_image(encode(photo())), PreprocessConfig(size=32))
+    assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)
+
+
+def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
+    image = photo(32, 32)
+    assert np.array_equal(preprocess(decode_image(encode(image)), PreprocessConfig(size=32)), np.asarray(image))
+
+
+def test_a_file_and_its_bytes_give_the_same_pixels(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(data := encode(photo(), "JPEG"))
+    config = PreprocessConfig(size=32)
+    assert np.array_equal(preprocess(decode_image(tmp_path / "a.jpg"), config), preprocess(decode_image(data), config))
+
+
+def test_transparent_pixels_are_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    assert decode_image(encode(clear)).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "CMYK", "1", "RGBA"])
+def test_every_colour_mode_becomes_rgb(mode: str) -> None:
+    assert decode_image(encode(photo().convert(mode), "TIFF")).mode == "RGB"
+
+
+def test_an_image_is_turned_upright_by_its_exif_tag() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter to the right
+    assert decode_image(encode(photo(60, 40), "JPEG", exif=exif)).size == (40, 60)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", encode(photo())[:200], encode(photo(), "JPEG")[:-200]])
+def test_what_is_no_whole_image_is_a_data_error(data: bytes) -> None:
+    with pytest.raises(DataError):
+        decode_image(data)
+
+
+@pytest.mark.parametrize("side", [9_000, 30_000])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
+    small = encode(photo())
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+    with pytest.raises(DataError, match=f"{side}x{side}|{side * side} pixels"):
+        decode_image(bomb)
