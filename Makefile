@@ -16,7 +16,7 @@ help:  ## list the targets
 env: $(READY)  ## make the environment .venv from the locked requirements
 
 demo: $(READY)  ## data, training, comparison, export on the emoji domains; then print what came out
-	@$(RUN) dvc repro --quiet 2>&1 || { $(RUN) dvc repro; }
+	@$(RUN) dvc repro
 	@$(RUN) oodtune summary artifacts/report --bundle artifacts/bundle
 
 test: $(READY)  ## unit, contract and end-to-end tests

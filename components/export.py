@@ -14,6 +14,7 @@ def export(
     predictions: Input[Artifact],
     selection: Input[Artifact],
     params: str,
+    commit: str,
     out: Output[Model],
 ) -> None:
     """Write the chosen model as a bundle that is served without torch."""
@@ -27,4 +28,5 @@ def export(
         selection=selection.path,
         out=out.path,
         params=export.Params.from_json(params),
+        commit=commit,
     )

@@ -4,11 +4,12 @@ from oodtune.config import Config, canonical_json
 from oodtune.stages import cache, combine, evaluate, export, init, prepare, report, select
 
 
-def pipeline_arguments(config: Config) -> dict[str, str]:
+def pipeline_arguments(config: Config, commit: str = "") -> dict[str, str]:
     """Return the arguments of the sweep pipeline by name.
 
     Every stage gets the canonical JSON of its own sections, so that a cluster's cache reacts to nothing
     else. Only `plan` sees the whole: what it returns holds for each trial the settings of that trial.
+    `commit` names the code and settings in the bundle's lineage; empty where git knows none.
     """
     return {
         "config": canonical_json(config.model_dump(mode="json")),
@@ -20,5 +21,6 @@ def pipeline_arguments(config: Config) -> dict[str, str]:
         "evaluate_params": evaluate.Params.from_config(config).to_json(),
         "select_params": select.Params.from_config(config).to_json(),
         "export_params": export.Params.from_config(config).to_json(),
+        "commit": commit,
         "report_params": report.Params.from_config(config).to_json(),
     }

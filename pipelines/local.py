@@ -33,7 +33,7 @@ class LocalRun:
     report: Path
 
 
-def run_locally(config: Config, output_dir: Path, show: Callable[[str], None]) -> LocalRun:
+def run_locally(config: Config, commit: str, output_dir: Path, show: Callable[[str], None]) -> LocalRun:
     """Run the sweep pipeline with the settings of `config`; its artifacts are kept under `output_dir`.
 
     `show` is called with a line whenever a task starts or ends; everything the tasks print goes to
@@ -41,14 +41,14 @@ def run_locally(config: Config, output_dir: Path, show: Callable[[str], None]) -
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     log_path = output_dir / "pipeline.log"
-    sweep = build_sweep()
+    sweep = build_sweep(parallelism=1)  # two trials that share all cores take longer than one after the other
     with log_path.open("w", encoding="utf-8") as file:
         log = RunLog(file, show)
         with _output_of_kfp_to(log):
             runner = local.SubprocessRunner(use_venv=False)  # with a venv, every task would install its own
             local.init(runner, pipeline_root=str(output_dir), raise_on_error=True)
             try:
-                outputs = sweep(**pipeline_arguments(config)).outputs
+                outputs = sweep(**pipeline_arguments(config, commit)).outputs
             except RuntimeError as error:  # kfp's word for "a task failed"
                 raise UserError(f"{_describe_failure(error, log)}; the whole log is {log_path}") from error
     return LocalRun(bundle=Path(outputs["bundle"].path), report=Path(outputs["report"].path))
@@ -91,7 +91,7 @@ class RunLog(io.TextIOBase):
 def _output_of_kfp_to(log: RunLog) -> Iterator[None]:
     """Send what kfp and its tasks print to `log`, and undo what kfp does to this process's print and logging.
 
-    kfp patches both for the length of a task and puts them back in the wrong order when two tasks overlap.
+    kfp patches both for the length of a task, and puts them back in the wrong order if tasks overlap.
     """
     root = logging.getLogger()
     handlers, level, original_print = root.handlers[:], root.level, builtins.print

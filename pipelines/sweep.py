@@ -44,6 +44,7 @@ def build_sweep(image: str = IMAGE, caching: bool = True, parallelism: int = 4) 
         evaluate_params: str,
         select_params: str,
         export_params: str,
+        commit: str,
         report_params: str,
         downloads_dir: str,
     ) -> SweepOutputs:
@@ -70,6 +71,7 @@ def build_sweep(image: str = IMAGE, caching: bool = True, parallelism: int = 4) 
                 predictions=predictions,
                 selection=selection,
                 params=export_params,
+                commit=commit,
             ),
             CPU,
         )

@@ -1,7 +1,6 @@
 """What is served: one ONNX graph, its labels, preprocessing, calibration and lineage. No torch."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 
 from oodtune.artifact import Artifact, open_artifact
 from oodtune.config import PreprocessConfig
+from oodtune.cpus import count_cpus
 from oodtune.errors import UserError
 from oodtune.preprocess import preprocess
 
@@ -142,11 +142,6 @@ def _import_onnxruntime(provider: str) -> Any:
 
 def _install(provider: str) -> str:
     return f'pip install "oodtune[{_EXTRA[provider]}]"'
-
-
-def count_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _session_options(ort: Any, num_threads: int | None) -> Any:

@@ -58,8 +58,8 @@ class BackboneConfig(Section):
 class ProbeConfig(Section):
     """The linear probe that gives every trial of a target domain the same initial head."""
 
-    weight_decay: Annotated[float, Field(gt=0.0)] = 0.0003
-    """L2 penalty on the head's weights, beside the mean cross-entropy."""
+    weight_decay: Annotated[float, Field(gt=0.0)] = 0.1
+    """L2 penalty on the head's weights (for features of mean square one), beside the mean cross-entropy."""
     max_iterations: Annotated[int, Field(ge=1)] = 200
     """L-BFGS iterations."""
 
@@ -87,9 +87,9 @@ class TrainConfig(Section):
     """For sgd only; adamw uses torch's betas."""
     schedule: Literal["constant", "cosine", "multistep"] = "cosine"
     """multistep divides the learning rate by ten at half of the steps (the paper's schedule)."""
-    steps: Annotated[int, Field(ge=1)] = 150
+    steps: Annotated[int, Field(ge=1)] = 120
     batch_per_domain: Annotated[int, Field(ge=1)] = 8
-    snapshot_every: Annotated[int, Field(ge=1)] = 50
+    snapshot_every: Annotated[int, Field(ge=1)] = 40
     """Steps between evaluations on the source out-splits; the best snapshot is kept."""
 
 

@@ -37,7 +37,7 @@ def decode_image(source: bytes | Path) -> Image.Image:
         raise DataError(
             f"{name}: expected an image ({', '.join(FORMATS)}), found something else; replace or remove it"
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{name}: expected a whole, readable image; {error}; replace or remove it") from None

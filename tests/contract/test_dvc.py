@@ -17,7 +17,7 @@ from oodtune.trial import plan_trials
 
 PROJECT_DIR = Path(__file__).parents[2]
 VERBS = ("prepare", "cache", "init", "train", "combine", "evaluate", "select", "export", "report")
-NO_EFFECT = {"oodtune", "oodtune.errors", "oodtune.progress", "oodtune.stages"}
+NO_EFFECT = {"oodtune", "oodtune.cpus", "oodtune.errors", "oodtune.progress", "oodtune.stages"}
 """Imported by stages, but no result depends on it."""
 
 

@@ -28,7 +28,7 @@ def config() -> Config:
 @pytest.fixture(scope="module")
 def compiled(config: Config, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("compiled") / "sweep.yaml"
-    compile_sweep(config, path)
+    compile_sweep(config, path, commit="0123abc")
     return load_first_document(path)
 
 
@@ -75,6 +75,7 @@ def test_defaults_of_the_compiled_pipeline_are_the_params_of_each_stage(
     defaults = {name: parameter["defaultValue"] for name, parameter in parameters.items()}
     assert Config.model_validate_json(defaults.pop("config")) == config
     defaults.pop("downloads_dir")
+    assert defaults.pop("commit") == "0123abc"
     for name, text in defaults.items():
         stage = importlib.import_module(f"oodtune.stages.{name.removesuffix('_params')}")
         assert text == stage.Params.from_config(config).to_json()

@@ -60,7 +60,7 @@ def test_text_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file.*--params"):
+    with pytest.raises(ConfigError, match=r"no such file.*--params"):
         load_config(tmp_path / "params.yaml")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oodtune.cli.commit import current_commit
 from oodtune.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def compile_pipeline(
     equal bytes.
     """
     config = _load_config(params, project)
-    _import_from(project, "pipelines.compile").compile_sweep(config, output, image, caching=not no_cache)
+    compiler = _import_from(project, "pipelines.compile")
+    compiler.compile_sweep(config, output, image, caching=not no_cache, commit=current_commit() or "")
     typer.echo(f"pipeline: {output}")
 
 
@@ -73,7 +75,7 @@ def run_pipeline(
         )
     config = _with_limit(_load_config(params, project), limit_per_cell)
     run = _import_from(project, "pipelines.local").run_locally(
-        config, output, show=lambda line: typer.echo(line, err=True)
+        config, current_commit() or "", output, show=lambda line: typer.echo(line, err=True)
     )
     typer.echo(f"bundle: {run.bundle}")
     typer.echo(f"report: {run.report}")

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from oodtune.bundle import Provider, count_cpus
+from oodtune.bundle import Provider
 from oodtune.config import ServeConfig, describe_validation_error
+from oodtune.cpus import count_cpus
 from oodtune.errors import ConfigError
 
 # Not OODTUNE_PORT: Kubernetes sets that to "tcp://..." in the pods beside a Service named oodtune.

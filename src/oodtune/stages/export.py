@@ -170,7 +170,7 @@ def _lineage(
     details = cache.artifact.details
     return {
         **scores,
-        "commit": commit,
+        "commit": commit or None,  # Kubeflow knows no None
         "dataset": {
             "digest": cache.artifact.manifest.inputs.get("dataset"),
             "domains": list(cache.domains),

@@ -14,12 +14,13 @@ from oodtune.config import ProbeConfig
 def fit_probe(features: Tensor, labels: Tensor, num_classes: int, config: ProbeConfig) -> nn.Linear:
     """Fit a linear head to features (N, D) and labels (N,): mean cross-entropy + L2 on the weights.
 
-    Features are standardised while fitting, so that L-BFGS converges and the penalty means the same
-    for every backbone; the returned head takes the features as they are. The problem is convex and
-    starts from zero: equal inputs give equal heads.
+    Each feature is scaled to a mean square of one, so the penalty is that of dropout: for squared loss,
+    dropout p is the penalty p / (1 - p) on weights so scaled (Wager et al., arXiv 1307.1493). A head with
+    large weights on small features would fit better and be lost at the first large dropout mask.
+    The problem is convex and starts from zero: equal inputs give equal heads.
     """
-    mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
-    standardised = (features - mean) / std
+    scale = features.square().mean(0).sqrt().clamp_min(1e-6)  # (D,)
+    scaled = features / scale
     weight = torch.zeros(num_classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)
     optimiser = torch.optim.LBFGS(
@@ -29,17 +30,13 @@ def fit_probe(features: Tensor, labels: Tensor, num_classes: int, config: ProbeC
     def closure() -> Tensor:
         optimiser.zero_grad()
         penalty = config.weight_decay * weight.square().sum()
-        loss = F.cross_entropy(F.linear(standardised, weight, bias), labels) + penalty
+        loss = F.cross_entropy(F.linear(scaled, weight, bias), labels) + penalty
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return _fold_standardisation(weight.detach(), bias.detach(), mean, std)
-
-
-def _fold_standardisation(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> nn.Linear:
-    head = nn.Linear(weight.shape[1], weight.shape[0])
+    head = nn.Linear(features.shape[1], num_classes)
     with torch.no_grad():
-        head.weight.copy_(weight / std)
-        head.bias.copy_(bias - (weight / std) @ mean)
+        head.weight.copy_(weight / scale)
+        head.bias.copy_(bias)
     return head

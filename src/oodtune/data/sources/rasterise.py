@@ -2,13 +2,13 @@
 
 import math
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oodtune.cpus import count_cpus
 from oodtune.errors import DataError, UserError
 from oodtune.preprocess import decode_image
 from oodtune.progress import Progress, silent
@@ -59,7 +59,7 @@ def draw_all(drawings: Sequence[Drawing], progress: Progress = silent) -> None:
 
 @contextmanager
 def _drawn(drawings: Sequence[Drawing]) -> Iterator[Iterator[Path]]:
-    num_workers = min(_num_cores(), math.ceil(len(drawings) / _IMAGES_PER_WORKER))
+    num_workers = min(count_cpus(), math.ceil(len(drawings) / _IMAGES_PER_WORKER))
     if num_workers <= 1:
         yield map(draw, drawings)
         return
@@ -92,8 +92,3 @@ def draw(drawing: Drawing) -> Path:
 
 def _icon(drawing: Drawing) -> str:
     return "/".join(drawing.path.parts[-3:]).removesuffix(".png")
-
-
-def _num_cores() -> int:
-    """Return how many cores this process may use: a container's share, not the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
