@@ -87,9 +87,9 @@ class TrainConfig(Section):
     """For sgd only; adamw uses torch's betas."""
     schedule: Literal["constant", "cosine", "multistep"] = "cosine"
     """multistep divides the learning rate by ten at half of the steps (the paper's schedule)."""
-    steps: Annotated[int, Field(ge=1)] = 120
+    steps: Annotated[int, Field(ge=1)] = 100
     batch_per_domain: Annotated[int, Field(ge=1)] = 8
-    snapshot_every: Annotated[int, Field(ge=1)] = 40
+    snapshot_every: Annotated[int, Field(ge=1)] = 50
     """Steps between evaluations on the source out-splits; the best snapshot is kept."""
 
 
