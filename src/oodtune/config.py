@@ -27,6 +27,10 @@ class DataConfig(Section):
     source: Literal["emoji-domains", "folder", "synthetic"] = "emoji-domains"
     root: Path | None = None
     """Folder `root/<domain>/<class>/<image>`; for `source: folder` only."""
+    recipe: Literal["pacs", "vlcs", "officehome", "terraincognita", "domainnet", "sviro"] | None = None
+    """A benchmark that the images must be, counted domain by domain; null checks nothing of the kind."""
+    exclude: Path | None = None
+    """Text file of images to leave out, one `<domain>/<class>/<file>` a line; for `source: folder` only."""
     limit_per_cell: Annotated[int, Field(ge=2)] | None = None
     """At most this many images of each class of each domain; null takes all."""
     out_fraction: Fraction = 0.2
@@ -37,6 +41,8 @@ class DataConfig(Section):
     def _root_belongs_to_folder(self) -> Self:
         if (self.source == "folder") != (self.root is not None):
             raise ValueError("data.root is the folder of `source: folder`: set both or neither")
+        if self.exclude is not None and self.source != "folder":
+            raise ValueError(f"data.exclude leaves out images of `source: folder`, found source {self.source!r}")
         return self
 
 

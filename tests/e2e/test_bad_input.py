@@ -84,6 +84,12 @@ def test_an_unreadable_image(project: Path) -> None:
     assert open_artifact(project / "dataset", "dataset").digest == before
 
 
+def test_images_that_are_not_the_benchmark_they_are_said_to_be(project: Path) -> None:
+    change(project, "data", recipe="pacs")
+    line = fail(project, "prepare", "--out", "dataset")
+    assert "PACS: expected the domains art_painting, cartoon, photo, sketch" in line
+
+
 def test_an_unknown_key(project: Path) -> None:
     change(project, "train", stesp=3)
     assert "unknown key 'train.stesp'" in fail(project, "prepare", "--out", "dataset")

@@ -35,6 +35,7 @@ def change(path: str, value: object) -> str:
         ("sweep.seeds", [1, 1], "sweep.seeds names a value twice"),
         ("select.target_domain", "oil", "select.target_domain is 'oil'"),
         ("data.source", "folder", "data.root is the folder of `source: folder`"),
+        ("data.exclude", "list.txt", "data.exclude leaves out images of `source: folder`"),
         ("train.steps", float("nan"), "train.steps"),
     ],
 )

@@ -6,6 +6,7 @@ from oodtune.artifact import create_artifact
 from oodtune.config import DataConfig, StageParams
 from oodtune.data.index import IndexRow, classes_of, domains_of, write_index
 from oodtune.data.notice import render_notice
+from oodtune.data.recipes import check_recipe
 from oodtune.data.sources import write_images
 from oodtune.data.splits import assign_splits
 from oodtune.data.validate import check_cells, check_images, list_images
@@ -26,6 +27,12 @@ def run(out: Path | str, params: Params, downloads_dir: Path | str = DOWNLOADS_D
         with progress_bar("Images") as progress:
             origins = write_images(params.data, images_dir, Path(downloads_dir), progress)
         image_ids = list_images(images_dir)
+        if params.data.recipe is not None:
+            whole = params.data.limit_per_cell is None
+            writer.details["recipe"] = {
+                "name": params.data.recipe,
+                "version": check_recipe(params.data.recipe, image_ids, whole),
+            }
         check_cells(image_ids)
         rows = assign_splits(image_ids, params.data.out_fraction, params.data.split_seed)
         with progress_bar("Check") as progress:

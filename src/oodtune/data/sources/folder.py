@@ -25,8 +25,11 @@ def write_folder(
     Raises DataError for a missing root, a wrong layout or a domain name that cannot be used.
     """
     assert config.root is not None
+    excluded = _read_excluded(config)
     images = [
-        image for domain_dir in _find_domains(config.root) for image in _find_images(domain_dir, config.limit_per_cell)
+        image
+        for domain_dir in _find_domains(config.root)
+        for image in _find_images(domain_dir, config.limit_per_cell, excluded)
     ]
     for done, image in enumerate(images, start=1):
         copy = images_dir / image.relative_to(config.root)
@@ -66,7 +69,26 @@ def _check_domain_name(domain_dir: Path) -> None:
         ) from None
 
 
-def _find_images(domain_dir: Path, limit: int | None) -> list[Path]:
+def _read_excluded(config: DataConfig) -> frozenset[str]:
+    """Return the images to leave out. Raises DataError if the list cannot be read or fits no image."""
+    if config.exclude is None:
+        return frozenset()
+    assert config.root is not None
+    try:
+        lines = config.exclude.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"data.exclude {config.exclude}: expected a readable text file; {error}") from None
+    excluded = frozenset(line.strip() for line in lines if line.strip())
+    if not any((config.root / name).is_file() for name in excluded):
+        example = f", such as {min(excluded)!r}" if excluded else ""
+        raise DataError(
+            f"data.exclude {config.exclude}: expected images of {config.root}, found {len(excluded)} lines{example}, "
+            "that name none of them; write one <domain>/<class>/<file> a line"
+        )
+    return excluded
+
+
+def _find_images(domain_dir: Path, limit: int | None, excluded: frozenset[str]) -> list[Path]:
     images: list[Path] = []
     for class_dir in _visible(domain_dir):
         if not class_dir.is_dir():
@@ -75,7 +97,9 @@ def _find_images(domain_dir: Path, limit: int | None) -> list[Path]:
         for entry in entries:
             if not entry.is_file():
                 raise DataError(f"{entry}: expected an image, found something else; {_LAYOUT}")
-        images += [class_dir / name for name in limit_cell((entry.name for entry in entries), limit)]
+        cell = f"{domain_dir.name}/{class_dir.name}"
+        names = [entry.name for entry in entries if f"{cell}/{entry.name}" not in excluded]
+        images += [class_dir / name for name in limit_cell(names, limit)]
     if not images:
         raise DataError(f"{domain_dir}: expected images, found none; {_LAYOUT}, or remove the folder")
     return images

@@ -75,3 +75,23 @@ def test_a_wrong_layout_is_named_before_anything_is_copied(
     with pytest.raises(DataError, match=message):
         copy(root, tmp_path / "images")
     assert not files_below(tmp_path / "images")
+
+
+def test_excluded_images_are_left_out_before_the_limit_is_applied(tmp_path: Path) -> None:
+    root = make_root(tmp_path, *(f"{domain}/x/{number}.png" for domain in "ab" for number in range(4)))
+    (tmp_path / "duplicates.txt").write_text("a/x/1.png\n\na/x/2.png\nc/x/1.png\n", encoding="utf-8")
+    config = DataConfig(source="folder", root=root, exclude=tmp_path / "duplicates.txt", limit_per_cell=3)
+    write_images(config, tmp_path / "images", tmp_path / "downloads")
+    names = files_below(tmp_path / "images")
+    assert {name for name in names if name.startswith("a/")} == {"a/x/0.png", "a/x/3.png"}
+    assert len([name for name in names if name.startswith("b/")]) == 3
+
+
+@pytest.mark.parametrize("text", [None, "", "images/a/x/1.png\n"])
+def test_a_list_that_excludes_nothing_is_refused(tmp_path: Path, text: str | None) -> None:
+    root = make_root(tmp_path, "a/x/1.png", "b/x/1.png")
+    if text is not None:
+        (tmp_path / "list.txt").write_text(text, encoding="utf-8")
+    config = DataConfig(source="folder", root=root, exclude=tmp_path / "list.txt")
+    with pytest.raises(DataError, match=r"data\.exclude"):
+        write_images(config, tmp_path / "images", tmp_path / "downloads")
