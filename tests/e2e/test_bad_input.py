@@ -40,7 +40,8 @@ def make_folder(root: Path) -> None:
             folder = root / domain / cls
             folder.mkdir(parents=True)
             for n in range(4):
-                Image.new("RGB", (40, 30), (n * 40, 90, len(domain) * 30)).save(folder / f"{n}.png")
+                colour = (n * 40, len(cls + domain) * 20, ord(cls[0]))
+                Image.new("RGB", (40, 30), colour).save(folder / f"{n}.png")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from oodtune.artifact import create_artifact
 from oodtune.config import DataConfig, StageParams
+from oodtune.data.duplicates import count_duplicates, hash_images
 from oodtune.data.index import IndexRow, classes_of, domains_of, write_index
 from oodtune.data.notice import render_notice
 from oodtune.data.recipes import check_recipe
@@ -34,7 +35,8 @@ def run(out: Path | str, params: Params, downloads_dir: Path | str = DOWNLOADS_D
                 "version": check_recipe(params.data.recipe, image_ids, whole),
             }
         check_cells(image_ids)
-        rows = assign_splits(image_ids, params.data.out_fraction, params.data.split_seed)
+        hashes = hash_images(images_dir, image_ids)
+        rows = assign_splits(image_ids, params.data.out_fraction, params.data.split_seed, groups=hashes)
         with progress_bar("Check") as progress:
             check_images(images_dir, rows, progress)
         write_index(rows, writer.path / "index.csv")
@@ -44,6 +46,7 @@ def run(out: Path | str, params: Params, downloads_dir: Path | str = DOWNLOADS_D
             classes=list(classes_of(rows)),
             origins=[origin.model_dump(mode="json") for origin in origins],
             counts=_count_images(rows),
+            duplicates=count_duplicates(hashes),
         )
 
 

@@ -1,6 +1,9 @@
 import random
 
+import pytest
+
 from oodtune.data.splits import assign_splits
+from oodtune.errors import DataError
 
 IDS = [f"{domain}/{cls}/{n:03}.png" for domain in ("ink", "oil") for cls in ("cat", "dog") for n in range(50)]
 
@@ -38,3 +41,23 @@ def test_the_smallest_cell_has_an_image_in_each_split() -> None:
     assert sorted(row.split for row in rows) == ["in", "out"]
     rows = assign_splits(["ink/cat/a.png", "ink/cat/b.png"], 0.99, seed=0)
     assert sorted(row.split for row in rows) == ["in", "out"]
+
+
+def test_images_of_one_group_are_on_one_side() -> None:
+    pairs = {one: one.rsplit("/", 1)[0] + f"/{int(one[-7:-4]) // 2}" for one in IDS}
+    rows = assign_splits(IDS, 0.2, seed=0, groups=pairs)
+    sides: dict[str, set[str]] = {}
+    for row in rows:
+        sides.setdefault(pairs[row.id], set()).add(row.split)
+    assert all(len(side) == 1 for side in sides.values())
+    assert sum(row.split == "out" for row in rows) == 40
+
+
+def test_groups_of_one_change_nothing() -> None:
+    assert assign_splits(IDS, 0.2, seed=0, groups={one: one for one in IDS}) == assign_splits(IDS, 0.2, seed=0)
+
+
+def test_a_cell_of_copies_of_one_image_is_refused() -> None:
+    groups = {one: "copy" if one.startswith("ink/cat") else one for one in IDS}
+    with pytest.raises(DataError, match=r"ink/cat: expected at least 2 different images.*found 50 that are the same"):
+        assign_splits(IDS, 0.2, seed=0, groups=groups)
