@@ -76,7 +76,7 @@ def _open_repo(config: DvcConfig, store_dir: Path) -> Iterator[Any]:
         raise
     except (DvcException, SCMError) as error:
         raise UserError(
-            f"{_where(config)}: expected a DVC repository with this revision; {one_line(error)}; "
+            f"{_where(config)}: expected a DVC repository with this revision; {one_line(_root_cause(error))}; "
             f"check data.dvc.url, rev and remote"
         ) from None
     finally:
@@ -139,7 +139,8 @@ def _refuse_plain_files(repo: Any, root: PurePosixPath, config: DvcConfig) -> No
         parts = repo.fs.relparts(found, top)
         if len(parts) >= _DEPTH and all(is_visible(part) for part in parts) and not parts[-1].endswith(".dvc"):
             raise DataError(
-                f"{_where(config)}: expected images tracked by DVC, found {'/'.join(parts)} in git; `dvc add` its folder"
+                f"{_where(config)}: expected images tracked by DVC, found {'/'.join(parts)} in git; "
+                f"run `dvc add` on its domain"
             )
 
 
@@ -174,6 +175,13 @@ def _repository(config: DvcConfig) -> str:
     address = urlsplit(config.url)
     is_path = address.scheme in ("", "file") and "@" not in config.url
     return PurePosixPath(address.path).name if is_path else config.url
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the first error of a chain: DVC's own last word is often only `SCM error`."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _where(config: DvcConfig) -> str:
