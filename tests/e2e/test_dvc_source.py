@@ -16,7 +16,7 @@ from tests.fixtures.s3 import BIN, BUCKET, S3, free_ports, make_repository, serv
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("s3")]
 
-COUNT = 60  # images of each class of each domain
+COUNT = 25  # images of each class of each domain
 SETTINGS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
 
 
@@ -115,16 +115,11 @@ def test_the_dataset_is_the_tagged_revision_and_says_so(remote: Remote, tmp_path
     assert expected_md5s(remote, "v1") != expected_md5s(remote, "v2")
 
 
-def test_what_is_in_the_store_is_not_asked_for_again(remote: Remote, tmp_path: Path) -> None:
+def test_what_is_in_the_store_is_not_asked_for_again_unless_it_is_damaged(remote: Remote, tmp_path: Path) -> None:
     succeed(tmp_path, remote, {})
-    first = md5s_below(tmp_path / "dataset/images")
     (closed,) = free_ports(1)
     succeed(tmp_path, remote, {"endpoint_url": f"http://127.0.0.1:{closed}"}, AWS_SECRET_ACCESS_KEY="wrong")
-    assert md5s_below(tmp_path / "dataset/images") == first
-
-
-def test_a_damaged_object_in_the_store_is_fetched_again(remote: Remote, tmp_path: Path) -> None:
-    succeed(tmp_path, remote, {})
+    assert md5s_below(tmp_path / "dataset/images") == expected_md5s(remote, "v1")
     stored(tmp_path)[7].write_bytes(b"damaged")
     succeed(tmp_path, remote, {})
     assert md5s_below(tmp_path / "dataset/images") == expected_md5s(remote, "v1")
@@ -134,7 +129,7 @@ def test_a_killed_fetch_is_completed_by_the_next_run(remote: Remote, tmp_path: P
     process = prepare(tmp_path, remote, {})
     while len(stored(tmp_path)) < 12:
         assert process.poll() is None
-        time.sleep(0.002)
+        time.sleep(0.01)
     process.kill()
     process.communicate()
     assert not (tmp_path / "dataset").exists()
@@ -187,9 +182,7 @@ def test_wrong_credentials(remote: Remote, tmp_path: Path) -> None:
 
 
 def test_a_missing_bucket(remote: Remote, tmp_path: Path) -> None:
-    subprocess.run(
-        ["git", "clone", "-q", remote.repository, tmp_path / "clone"], check=True, env=remote.s3.environment
-    )
+    subprocess.run(["git", "clone", "-q", remote.repository, tmp_path / "clone"], check=True, env=remote.s3.environment)
     config = tmp_path / "clone/.dvc/config"
     config.write_text(config.read_text().replace(f"s3://{BUCKET}", "s3://no-such-bucket"))
     identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
