@@ -12,5 +12,5 @@ def test_an_endpoint_that_listens_but_never_answers_is_given_up(monkeypatch: pyt
     monkeypatch.setattr(object_store, "_PROBE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(UserError, match="expected an S3 service, none answers within 0.2 s"):
+        with pytest.raises(UserError, match="expected an S3 service, none answers within"):
             object_store.probe_endpoint(endpoint)
