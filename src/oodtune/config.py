@@ -6,6 +6,7 @@ Unknown keys and wrong ranges are errors that name the key. Nothing else reads `
 import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,10 +24,37 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class DvcConfig(Section):
+    """One revision of images in a DVC repository. Credentials come from the environment, never from here."""
+
+    url: Annotated[str, Field(min_length=1)]
+    """A git repository: address or path."""
+    rev: Annotated[str, Field(min_length=1)]
+    """Branch, tag or commit."""
+    path: Annotated[str, Field(pattern=r"^[^/\\]")] = "."
+    """The directory in the repository that holds `<domain>/<class>/<image>`."""
+    remote: str | None = None
+    """A remote named in the repository's DVC config; null: its default."""
+    endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Address of the S3 service, instead of the one in the repository's DVC config."""
+
+    @model_validator(mode="after")
+    def _holds_no_secret_and_stays_inside(self) -> Self:
+        for name in ("url", "endpoint_url"):
+            address = urlsplit(getattr(self, name) or "")
+            if address.password is not None or (address.scheme in ("http", "https") and address.username):
+                raise ValueError(f"data.dvc.{name} holds credentials: leave them to the environment or to git")
+        if ".." in self.path.split("/"):
+            raise ValueError(f"data.dvc.path must stay inside the repository, found {self.path!r}")
+        return self
+
+
 class DataConfig(Section):
-    source: Literal["emoji-domains", "folder", "synthetic"] = "emoji-domains"
+    source: Literal["dvc", "emoji-domains", "folder", "synthetic"] = "emoji-domains"
     root: Path | None = None
     """Folder `root/<domain>/<class>/<image>`; for `source: folder` only."""
+    dvc: DvcConfig | None = None
+    """Which revision of which repository; for `source: dvc` only."""
     recipe: Literal["pacs", "vlcs", "officehome", "terraincognita", "domainnet", "sviro"] | None = None
     """A benchmark that the images must be, counted domain by domain; null checks nothing of the kind."""
     exclude: Path | None = None
@@ -38,11 +66,13 @@ class DataConfig(Section):
     split_seed: int = 0
 
     @model_validator(mode="after")
-    def _root_belongs_to_folder(self) -> Self:
+    def _source_has_its_own_settings(self) -> Self:
         if (self.source == "folder") != (self.root is not None):
             raise ValueError("data.root is the folder of `source: folder`: set both or neither")
         if self.exclude is not None and self.source != "folder":
             raise ValueError(f"data.exclude leaves out images of `source: folder`, found source {self.source!r}")
+        if (self.source == "dvc") != (self.dvc is not None):
+            raise ValueError("data.dvc is the repository of `source: dvc`: set both or neither")
         return self
 
 

@@ -79,3 +79,38 @@ def test_stage_params_hold_only_their_own_sections_and_survive_json() -> None:
     params = Params.from_config(config)
     assert params.model_dump() == {"serve": config.serve.model_dump()}
     assert Params.from_json(params.to_json()) == params
+
+
+def dvc_settings(**changes: object) -> str:
+    settings = yaml.safe_load(TEXT)
+    settings["data"] |= {"source": "dvc", "dvc": {"url": "git@host:images.git", "rev": "v1", "path": "data", **changes}}
+    return yaml.safe_dump(settings)
+
+
+def test_a_dvc_repository_can_be_named() -> None:
+    dvc = parse_config(dvc_settings()).data.dvc
+    assert dvc is not None
+    assert dvc.rev == "v1"
+
+
+def test_the_dvc_source_and_its_settings_belong_together() -> None:
+    for text in (change("data.source", "dvc"), change("data.dvc", {"url": "x", "rev": "v1"})):
+        with pytest.raises(ConfigError, match="set both or neither"):
+            parse_config(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"url": "https://me:token@host/images.git"}, "data.dvc.url holds credentials"),
+        ({"url": "https://token@host/images.git"}, "data.dvc.url holds credentials"),
+        ({"endpoint_url": "http://key:secret@host:9000"}, "data.dvc.endpoint_url holds credentials"),
+        ({"endpoint_url": "host:9000"}, "endpoint_url"),
+        ({"path": "data/../.."}, "must stay inside the repository"),
+        ({"path": "/data"}, "data.dvc.path"),
+        ({"secret_access_key": "x"}, "unknown key 'data.dvc.secret_access_key'"),
+    ],
+)
+def test_dvc_settings_that_are_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_config(dvc_settings(**changes))

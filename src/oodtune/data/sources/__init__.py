@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oodtune.config import DataConfig
+from oodtune.data.sources.dvc_repo import write_dvc
 from oodtune.data.sources.emoji import write_emoji_domains
 from oodtune.data.sources.folder import write_folder
 from oodtune.data.sources.origin import Origin
@@ -16,6 +17,7 @@ Source = Callable[[DataConfig, Path, Path, Progress], list[Origin]]
 """Called with (config, images_dir, downloads_dir, progress); see `write_images`."""
 
 SOURCES: dict[str, Source] = {
+    "dvc": write_dvc,
     "emoji-domains": write_emoji_domains,
     "folder": write_folder,
     "synthetic": write_synthetic,

@@ -1,19 +1,14 @@
 """Images of the user's own, already laid out as `root/<domain>/<class>/<image>`."""
 
-import re
 import shutil
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from oodtune.config import DataConfig, Name
+from oodtune.config import DataConfig
 from oodtune.data.sources.cell import limit_cell
+from oodtune.data.sources.layout import LAYOUT, check_domain_name, is_visible
 from oodtune.data.sources.origin import Origin
 from oodtune.errors import DataError
 from oodtune.progress import Progress, silent
-
-_JUNK = frozenset(("thumbs.db", "desktop.ini"))
-_LAYOUT = "lay images out as <domain>/<class>/<image>"
 
 
 def write_folder(
@@ -48,25 +43,13 @@ def write_folder(
 def _find_domains(root: Path) -> list[Path]:
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
-        raise DataError(f"data.root {root}: expected a folder of domains, found {found}; {_LAYOUT}")
+        raise DataError(f"data.root {root}: expected a folder of domains, found {found}; {LAYOUT}")
     domain_dirs = [entry for entry in _visible(root) if entry.is_dir()]
     if not domain_dirs:
-        raise DataError(f"data.root {root}: expected a folder for each domain, found none; {_LAYOUT}")
+        raise DataError(f"data.root {root}: expected a folder for each domain, found none; {LAYOUT}")
     for domain_dir in domain_dirs:
-        _check_domain_name(domain_dir)
+        check_domain_name(str(domain_dir), domain_dir.name)
     return domain_dirs
-
-
-def _check_domain_name(domain_dir: Path) -> None:
-    name = domain_dir.name
-    try:
-        TypeAdapter(Name).validate_python(name)
-    except ValidationError:
-        better = re.sub(r"[^A-Za-z0-9_]", "_", name).lstrip("_") or "domain_1"
-        raise DataError(
-            f"{domain_dir}: expected a domain name of letters, digits and underscores that does not begin "
-            f"with an underscore, found {name!r}; rename the folder, for example to {better!r}"
-        ) from None
 
 
 def _read_excluded(config: DataConfig) -> frozenset[str]:
@@ -92,21 +75,19 @@ def _find_images(domain_dir: Path, limit: int | None, excluded: frozenset[str]) 
     images: list[Path] = []
     for class_dir in _visible(domain_dir):
         if not class_dir.is_dir():
-            raise DataError(f"{class_dir}: expected the folder of a class, found something else; {_LAYOUT}")
+            raise DataError(f"{class_dir}: expected the folder of a class, found something else; {LAYOUT}")
         entries = _visible(class_dir)
         for entry in entries:
             if not entry.is_file():
-                raise DataError(f"{entry}: expected an image, found something else; {_LAYOUT}")
+                raise DataError(f"{entry}: expected an image, found something else; {LAYOUT}")
         cell = f"{domain_dir.name}/{class_dir.name}"
         names = [entry.name for entry in entries if f"{cell}/{entry.name}" not in excluded]
         images += [class_dir / name for name in limit_cell(names, limit)]
     if not images:
-        raise DataError(f"{domain_dir}: expected images, found none; {_LAYOUT}, or remove the folder")
+        raise DataError(f"{domain_dir}: expected images, found none; {LAYOUT}, or remove the folder")
     return images
 
 
 def _visible(directory: Path) -> list[Path]:
     """Return what a folder holds, sorted, without hidden files and what operating systems leave behind."""
-    return sorted(
-        entry for entry in directory.iterdir() if not entry.name.startswith(".") and entry.name.lower() not in _JUNK
-    )
+    return sorted(entry for entry in directory.iterdir() if is_visible(entry.name))
