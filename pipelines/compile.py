@@ -17,6 +17,7 @@ def compile_sweep(
     """Write the sweep pipeline to the YAML file `output`, with the settings of `config` as its defaults.
 
     Equal arguments give equal bytes. `image` is the image of every task; without it, the components' own.
+    `commit` as in `pipeline_arguments`.
     """
     if output.suffix not in {".yaml", ".yml"}:
         raise UserError(f"{output}: expected the name of a YAML file; end it with .yaml")

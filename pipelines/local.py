@@ -33,11 +33,12 @@ class LocalRun:
     report: Path
 
 
-def run_locally(config: Config, commit: str, output_dir: Path, show: Callable[[str], None]) -> LocalRun:
+def run_locally(config: Config, output_dir: Path, show: Callable[[str], None], commit: str = "") -> LocalRun:
     """Run the sweep pipeline with the settings of `config`; its artifacts are kept under `output_dir`.
 
     `show` is called with a line whenever a task starts or ends; everything the tasks print goes to
-    `output_dir/pipeline.log`. Raises UserError with the task's own words if a task fails.
+    `output_dir/pipeline.log`. `commit` as in `pipeline_arguments`. Raises UserError with the task's own
+    words if a task fails.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     log_path = output_dir / "pipeline.log"

@@ -75,7 +75,7 @@ def run_pipeline(
         )
     config = _with_limit(_load_config(params, project), limit_per_cell)
     run = _import_from(project, "pipelines.local").run_locally(
-        config, current_commit() or "", output, show=lambda line: typer.echo(line, err=True)
+        config, output, show=lambda line: typer.echo(line, err=True), commit=current_commit() or ""
     )
     typer.echo(f"bundle: {run.bundle}")
     typer.echo(f"report: {run.report}")
