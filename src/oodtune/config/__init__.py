@@ -1,0 +1,36 @@
+"""Every setting of oodtune: one frozen model per section of `params.yaml`.
+
+Unknown keys and wrong ranges are errors that name the key. Nothing else reads `params.yaml`.
+"""
+
+from oodtune.config.data import DataConfig, DvcConfig, PreprocessConfig
+from oodtune.config.params import Config, StageParams, load_config, parse_config
+from oodtune.config.release import ExportConfig, ReportConfig, SelectConfig, ServeConfig
+from oodtune.config.section import Fraction, Name, Probability, Section, canonical_json, describe_validation_error
+from oodtune.config.training import AugmentConfig, BackboneConfig, MethodConfig, ProbeConfig, SweepConfig, TrainConfig
+
+__all__ = [
+    "AugmentConfig",
+    "BackboneConfig",
+    "Config",
+    "DataConfig",
+    "DvcConfig",
+    "ExportConfig",
+    "Fraction",
+    "MethodConfig",
+    "Name",
+    "PreprocessConfig",
+    "Probability",
+    "ProbeConfig",
+    "ReportConfig",
+    "Section",
+    "SelectConfig",
+    "ServeConfig",
+    "StageParams",
+    "SweepConfig",
+    "TrainConfig",
+    "canonical_json",
+    "describe_validation_error",
+    "load_config",
+    "parse_config",
+]
