@@ -6,7 +6,7 @@ A manifest holds no clock, host, commit or absolute path, so equal inputs give e
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from oodtune import __version__
 from oodtune.config import Section, describe_validation_error
 from oodtune.errors import ArtifactError
+from oodtune.hashing import check_once, hash_files
 
-Kind = Literal["dataset", "cache", "init", "trial", "soup", "predictions", "selection", "bundle", "report"]
+Kind = Literal["dataset", "cache", "init", "trial", "soup", "predictions", "selection", "bundle", "report", "screen"]
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -32,6 +33,7 @@ MADE_BY: dict[Kind, str] = {
     "selection": "oodtune select",
     "bundle": "oodtune export",
     "report": "oodtune report",
+    "screen": "oodtune screen",
 }
 
 
@@ -73,45 +75,49 @@ class ArtifactWriter:
     """An artifact in the making: write files under `path`, facts into `details`."""
 
     path: Path
+    notes_dir: Path
+    """For what a resumed run needs and the artifact does not hold."""
     details: dict[str, Any] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Path relative to the artifact -> sha256, of files that need not be read again to know it."""
 
 
 @contextmanager
 def create_artifact(
-    out: Path, kind: Kind, params: Section | None = None, inputs: Mapping[str, Artifact] | None = None
+    out: Path,
+    kind: Kind,
+    params: Section | None = None,
+    inputs: Mapping[str, Artifact] | None = None,
+    resume: bool = False,
 ) -> Iterator[ArtifactWriter]:
     """Yield a writer; when the block ends well, hash its files, write the manifest and put it at `out`.
 
-    Until then the files lie in a hidden sibling of `out`: what is at `out` is whole, old or new.
+    Until then the files lie in a hidden sibling of `out`: what is at `out` is whole, old or new. With
+    `resume`, an interrupted run leaves them for the next one of the same kind, params, inputs and version.
+    Raises ArtifactError if another process is writing `out`.
     """
     out = Path(out)
-    partial = out.parent / f".{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    writer = ArtifactWriter(partial)
-    try:
+    begun: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "version": __version__,
+        "params": params.model_dump(mode="json") if params is not None else {},
+        "inputs": {name: artifact.digest for name, artifact in sorted((inputs or {}).items())},
+    }
+    with _partial_directory(out, begun, resume) as partial:
+        writer = ArtifactWriter(partial / "files", partial / "notes")
         yield writer
-        manifest = Manifest(
-            schema=SCHEMA,
-            kind=kind,
-            version=__version__,
-            params=params.model_dump(mode="json") if params is not None else {},
-            inputs={name: artifact.digest for name, artifact in sorted((inputs or {}).items())},
-            details=writer.details,
-            files=_hash_files(partial),
-        )
-        text = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True, allow_nan=False)
-        (partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        _replace_directory(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        manifest = Manifest(**begun, details=writer.details, files=_hash_files(writer))
+        write_json(writer.path / MANIFEST, manifest.model_dump(mode="json", by_alias=True))
+        _replace_directory(writer.path, out)
 
 
-def open_artifact(path: Path, kind: Kind, verify: bool = True) -> Artifact:
+def open_artifact(path: Path, kind: Kind, verify: bool | Literal["once"] = True) -> Artifact:
     """Open the finished artifact at `path`.
 
-    Raises ArtifactError if there is none, if it is of another kind, or if `verify` finds a file
-    that is missing or altered.
+    `verify="once"` reads no file again that was verified before and not touched since; a hidden sibling
+    of the artifact keeps that. Raises ArtifactError if there is no artifact, if it is of another kind,
+    or if `verify` finds a file that is missing or altered.
     """
     path = Path(path)
     advice = f"make it with `{MADE_BY[kind]}`"
@@ -135,30 +141,39 @@ def open_artifact(path: Path, kind: Kind, verify: bool = True) -> Artifact:
             f"{path}: expected a {kind!r} artifact, found {manifest.kind!r}; pass the output of `{MADE_BY[kind]}`"
         )
     artifact = Artifact(path, manifest, hashlib.sha256(data).hexdigest())
-    if verify:
+    if verify == "once":
+        place = path.resolve()
+        stamp_path = place.with_name(f".{place.name}.verified")
+        check_once(place, sorted(manifest.files), artifact.digest, stamp_path, lambda: verify_artifact(artifact))
+    elif verify:
         verify_artifact(artifact)
     return artifact
 
 
-def verify_artifact(artifact: Artifact) -> None:
-    """Hash every file again. Raises ArtifactError naming the first that is missing or altered."""
-    for name, expected in artifact.manifest.files.items():
-        file = artifact.path / name
-        if not file.is_file():
-            state = "is missing"
-        elif hash_file(file) != expected:
-            state = "is not the file that was written"
-        else:
-            continue
+def verify_artifact(artifact: Artifact, names: Iterable[str] | None = None) -> None:
+    """Hash every file again, or only `names`. Raises ArtifactError naming the first that is missing or altered."""
+    chosen = sorted(artifact.manifest.files if names is None else names)
+    for name, found in zip(chosen, hash_files(artifact.path / name for name in chosen), strict=True):
+        _check_hash(artifact, name, found)
+
+
+def read_verified(artifact: Artifact, name: str) -> bytes:
+    """Return the bytes of the file `name`. Raises ArtifactError if it is missing or altered."""
+    try:
+        data = (artifact.path / name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        _check_hash(artifact, name, None)
+        raise
+    _check_hash(artifact, name, hashlib.sha256(data).hexdigest())
+    return data
+
+
+def _check_hash(artifact: Artifact, name: str, found: str | None) -> None:
+    if found != artifact.manifest.files[name]:
+        state = "is missing" if found is None else "is not the file that was written"
         raise ArtifactError(
             f"{artifact.path}: {name} {state}; make the artifact again with `{MADE_BY[artifact.manifest.kind]}`"
         )
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -166,9 +181,49 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _hash_files(directory: Path) -> dict[str, str]:
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): hash_file(path) for path in sorted(files)}
+def _hash_files(writer: ArtifactWriter) -> dict[str, str]:
+    names = sorted(path.relative_to(writer.path).as_posix() for path in writer.path.rglob("*") if path.is_file())
+    assert writer.hashes.keys() <= set(names)
+    unknown = [name for name in names if name not in writer.hashes]
+    found = dict(zip(unknown, hash_files(writer.path / name for name in unknown), strict=True))
+    return {name: writer.hashes.get(name) or str(found[name]) for name in names}
+
+
+@contextmanager
+def _partial_directory(out: Path, begun: Mapping[str, Any], resume: bool) -> Iterator[Path]:
+    """Yield the hidden sibling of `out` with `files` and `notes` in it: empty ones, or those of an interrupted run."""
+    partial = out.parent / f".{out.name}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    finished = False
+    with (partial / "lock").open("w") as lock:
+        _lock(lock.fileno(), out)
+        begun_path, text = partial / "begun.json", json.dumps(begun, sort_keys=True)
+        if not (resume and begun_path.is_file() and begun_path.read_text(encoding="utf-8") == text):
+            begun_path.unlink(missing_ok=True)  # first: from here on nothing in the directory counts
+            for name in ("files", "notes"):
+                shutil.rmtree(partial / name, ignore_errors=True)
+                (partial / name).mkdir()
+            begun_path.write_text(text, encoding="utf-8")
+        try:
+            yield partial
+            finished = True
+        finally:
+            if finished or not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _lock(descriptor: int, out: Path) -> None:
+    """Lock an open file until it is closed, or its process ends in whatever way; where locks are unknown, do not."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ArtifactError(
+            f"{out}: expected to be its only writer, found another process at it; wait for that, or pass another --out"
+        ) from None
+    except (ImportError, OSError):
+        return
 
 
 def _replace_directory(new: Path, out: Path) -> None:

@@ -1,6 +1,7 @@
 """From an encoded image to pixels: the one function that the cache, evaluation and serving share."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,16 +15,40 @@ from oodtune.errors import DataError
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS: Final = 25_000_000
 """A 200 KB file can claim 80 million pixels and cost 600 MB; refuse before decoding."""
+DEEP_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+"""Pillow's modes of more than 8 bits a channel."""
+_ORIENTATION: Final = 0x0112
+"""The EXIF tag that says which side is up; 1 is upright."""
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """An image as a network may see it, and what its file said before it was converted."""
+
+    image: Image.Image
+    """RGB, upright."""
+    format: str
+    """As Pillow names it: `JPEG`, `PNG`, ..."""
+    mode: str
+    """Pillow's mode before conversion: `L`, `P`, `RGBA`, `CMYK`, `I;16`, ..."""
+    transparent: bool
+    rotated: bool
+    """Its EXIF tag turned or mirrored it."""
+
+
 def decode_image(source: bytes | Path) -> Image.Image:
-    """Decode to RGB, upright by its EXIF tag, transparency laid on white.
+    """Decode to RGB: upright by its EXIF tag, transparency laid on white, 16 bits scaled to 8.
 
     Raises DataError if it is not a whole image of a known format or has over MAX_PIXELS pixels.
     """
-    name = "image" if isinstance(source, bytes) else str(source)
+    return decode_with_facts(source).image
+
+
+def decode_with_facts(source: bytes | Path, name: str = "image") -> Decoded:
+    """As `decode_image`; `name` stands for the bytes in messages."""
+    name = name if isinstance(source, bytes) else str(source)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             width, height = image.size
@@ -32,7 +57,16 @@ def decode_image(source: bytes | Path) -> Image.Image:
                     f"{name}: expected at most {MAX_PIXELS:,} pixels, found {width}x{height}; scale it down"
                 )
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            rotated = image.getexif().get(_ORIENTATION, 1) != 1
+            if rotated:
+                ImageOps.exif_transpose(image, in_place=True)
+            return Decoded(
+                image=_to_rgb(image),
+                format=image.format or "",
+                mode=image.mode,
+                transparent=image.has_transparency_data,
+                rotated=rotated,
+            )
     except UnidentifiedImageError:
         raise DataError(
             f"{name}: expected an image ({', '.join(FORMATS)}), found something else; replace or remove it"
@@ -50,8 +84,22 @@ def preprocess(image: Image.Image, config: PreprocessConfig) -> npt.NDArray[np.u
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in DEEP_MODES:
+        return _to_eight_bits(image).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")  # a copy costs a tenth of decoding
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image.convert("RGBA"))
     return white.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16 bits to 8, and floats of 0..1 to 0..255; Pillow's own conversion would clip them at 255."""
+    values = np.asarray(image, np.float64)
+    if image.mode != "F":
+        scaled = values / 257.0  # 65535 becomes 255
+    elif values.max(initial=0.0) <= 1.0:
+        scaled = values * 255.0
+    else:
+        scaled = values
+    return Image.fromarray(np.clip(np.nan_to_num(scaled), 0, 255).round().astype(np.uint8))

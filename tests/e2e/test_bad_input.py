@@ -35,12 +35,12 @@ def fail(directory: Path, *arguments: str, **environment: str) -> str:
 
 
 def make_folder(root: Path) -> None:
-    for domain in ("ink", "oil", "line"):
+    for place, domain in enumerate(("ink", "oil", "line")):
         for cls in ("cat", "dog"):
             folder = root / domain / cls
             folder.mkdir(parents=True)
             for n in range(4):
-                colour = (n * 40, len(cls + domain) * 20, ord(cls[0]))
+                colour = (n * 60, place * 100, 20 * ord(cls[0]) % 256)
                 Image.new("RGB", (40, 30), colour).save(folder / f"{n}.png")
 
 
@@ -81,7 +81,10 @@ def test_a_class_missing_in_one_domain(project: Path) -> None:
 def test_an_unreadable_image(project: Path) -> None:
     before = open_artifact(project / "dataset", "dataset").digest
     (project / "images/oil/dog/2.png").write_bytes(b"not an image")
-    assert "oil/dog/2.png" in fail(project, "prepare", "--out", "dataset")
+    line = fail(project, "prepare", "--out", "dataset")
+    assert "1 images that cannot be read (oil/dog/2.png" in line
+    assert "dataset.check/check.html shows all of them" in line
+    assert "oil/dog/2.png" in (project / "dataset.check/check.html").read_text()
     assert open_artifact(project / "dataset", "dataset").digest == before
 
 

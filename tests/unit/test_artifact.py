@@ -1,9 +1,16 @@
+import contextlib
+import hashlib
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from oodtune.artifact import create_artifact, open_artifact
+from oodtune.artifact import create_artifact, open_artifact, read_verified, verify_artifact
+from oodtune.config import PreprocessConfig
 from oodtune.errors import ArtifactError
 
 
@@ -92,3 +99,115 @@ def test_an_artifact_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a/manifest.json").write_text(json.dumps({**manifest, "schema": 99}))
     with pytest.raises(ArtifactError, match="expected manifest schema 1, found 99"):
         open_artifact(tmp_path / "a", "trial")
+
+
+def test_a_hash_that_the_stage_knows_is_not_computed_again(tmp_path: Path) -> None:
+    with create_artifact(tmp_path / "a", "trial") as writer:
+        for name in ("known", "unknown"):
+            (writer.path / name).write_text(name)
+        writer.hashes["known"] = "0" * 64
+    files = open_artifact(tmp_path / "a", "trial", verify=False).manifest.files
+    assert files == {"known": "0" * 64, "unknown": hashlib.sha256(b"unknown").hexdigest()}
+
+
+def test_the_first_damaged_file_in_order_is_named(tmp_path: Path) -> None:
+    with create_artifact(tmp_path / "a", "trial") as writer:
+        for n in range(50):
+            (writer.path / f"{n:02}").write_text(str(n))
+    (tmp_path / "a" / "31").write_text("altered")
+    (tmp_path / "a" / "12").unlink()
+    with pytest.raises(ArtifactError, match="12 is missing"):
+        open_artifact(tmp_path / "a", "trial")
+
+
+def test_only_the_named_files_are_verified(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    artifact = open_artifact(tmp_path / "a", "trial")
+    (tmp_path / "a/sub/file.txt").write_text("hullo")
+    verify_artifact(artifact, [])
+    with pytest.raises(ArtifactError, match=r"sub/file\.txt is not the file"):
+        verify_artifact(artifact, ["sub/file.txt"])
+
+
+def test_bytes_are_read_only_if_they_are_those_that_were_written(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    artifact = open_artifact(tmp_path / "a", "trial")
+    assert read_verified(artifact, "sub/file.txt") == b"hello"
+    (tmp_path / "a/sub/file.txt").write_text("hullo")
+    with pytest.raises(ArtifactError, match=r"sub/file\.txt is not the file.*again with `oodtune train`"):
+        read_verified(artifact, "sub/file.txt")
+    (tmp_path / "a/sub/file.txt").unlink()
+    with pytest.raises(ArtifactError, match=r"sub/file\.txt is missing"):
+        read_verified(artifact, "sub/file.txt")
+
+
+def test_an_altered_file_is_found_also_where_it_was_verified_before(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    time.sleep(2.1)  # files that changed a moment ago are never taken as known
+    assert open_artifact(tmp_path / "a", "trial", verify="once").digest
+    assert (tmp_path / ".a.verified").read_text()
+    assert open_artifact(tmp_path / "a", "trial", verify="once").digest
+    file = tmp_path / "a/sub/file.txt"
+    stat = file.stat()
+    file.write_text("hullo")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(ArtifactError, match=r"sub/file\.txt is not the file that was written"):
+        open_artifact(tmp_path / "a", "trial", verify="once")
+
+
+def begin(out: Path, size: int = 17, resume: bool = True) -> list[str]:
+    """Begin an artifact, fail, and return what an earlier run had left."""
+    found: list[str] = []
+    params = PreprocessConfig(size=size)
+    with contextlib.suppress(KeyboardInterrupt), create_artifact(out, "cache", params, resume=resume) as writer:
+        found += [path.name for path in (*writer.path.iterdir(), *writer.notes_dir.iterdir())]
+        (writer.path / "part").touch()
+        (writer.notes_dir / "journal").touch()
+        raise KeyboardInterrupt
+    return found
+
+
+def test_an_interrupted_run_is_resumed_by_the_same_run_only(tmp_path: Path) -> None:
+    assert begin(tmp_path / "a") == []
+    assert begin(tmp_path / "a") == ["part", "journal"]
+    assert begin(tmp_path / "a", size=18) == []
+    assert begin(tmp_path / "a", size=18) == ["part", "journal"]
+    assert begin(tmp_path / "a", size=18, resume=False) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_artifact_is_equal_to_one_made_at_once(tmp_path: Path) -> None:
+    begin(tmp_path / "a")
+    for out in (tmp_path / "a", tmp_path / "b"):
+        with create_artifact(out, "cache", PreprocessConfig(size=17), resume=True) as writer:
+            (writer.path / "part").touch()
+    assert (tmp_path / "a/manifest.json").read_bytes() == (tmp_path / "b/manifest.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", *["manifest.json"] * 2, *["part"] * 2]
+
+
+def test_a_killed_run_is_resumed(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from oodtune.artifact import create_artifact
+from oodtune.config import PreprocessConfig
+with create_artifact(Path(sys.argv[1]), "cache", PreprocessConfig(size=17), resume=True) as writer:
+    (writer.path / "part").touch()
+    (writer.notes_dir / "journal").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], check=False)
+    assert killed.returncode == -9
+    assert not (tmp_path / "a").exists()
+    assert begin(tmp_path / "a") == ["part", "journal"]
+
+
+def test_a_second_writer_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
+    with create_artifact(tmp_path / "a", "trial") as first:
+        (first.path / "part").touch()
+        with (
+            pytest.raises(ArtifactError, match="found another process at it"),
+            create_artifact(tmp_path / "a", "trial"),
+        ):
+            pass
+    assert list(open_artifact(tmp_path / "a", "trial").manifest.files) == ["part"]

@@ -2,8 +2,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from oodtune.config import Config, ServeConfig, StageParams, load_config, parse_config
+from oodtune.config import (
+    Config,
+    DataConfig,
+    ServeConfig,
+    StageParams,
+    describe_validation_error,
+    load_config,
+    parse_config,
+)
 from oodtune.errors import ConfigError
 
 PROJECT_DIR = Path(__file__).parents[2]
@@ -114,3 +123,25 @@ def test_the_dvc_source_and_its_settings_belong_together() -> None:
 def test_dvc_settings_that_are_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse_config(dvc_settings(**changes))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"source": "csv"}, "data.table is the file of `source: csv`"),
+        ({"source": "folder", "root": "x", "table": {"file": "a.csv"}}, "data.table is the file of `source: csv`"),
+        ({"source": "synthetic", "root": "x"}, "data.root belongs to the sources folder, csv and parquet"),
+        ({"source": "csv", "table": {"file": "a.csv", "group": "p"}, "group_pattern": "x"}, "both name groups"),
+        ({"source": "synthetic", "group_pattern": "("}, "expected a regular expression"),
+        ({"source": "synthetic", "out_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
+        ({"source": "synthetic", "checks": {"unreadable": "keep"}}, "checks.unreadable"),
+    ],
+)
+def test_settings_of_images_that_are_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        DataConfig.model_validate(settings)
+    assert said in describe_validation_error(caught.value)
+
+
+def test_a_table_needs_no_root() -> None:
+    assert DataConfig.model_validate({"source": "csv", "table": {"file": "a.csv"}}).root is None

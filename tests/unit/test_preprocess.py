@@ -9,7 +9,7 @@ from PIL import Image
 
 from oodtune.config import PreprocessConfig
 from oodtune.errors import DataError
-from oodtune.preprocess import decode_image, preprocess
+from oodtune.preprocess import decode_image, decode_with_facts, preprocess
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -68,3 +68,18 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None
     bomb = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
     with pytest.raises(DataError, match=f"{side}x{side}|{side * side} pixels"):
         decode_image(bomb)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_images_are_scaled_not_clipped(mode: str) -> None:
+    ramp = np.linspace(0, 65535, 256).reshape(16, 16)
+    values = {"I;16": ramp.astype(np.uint16), "I": ramp.astype(np.int32), "F": (ramp / 65535).astype(np.float32)}[mode]
+    decoded = decode_with_facts(encode(Image.fromarray(values), "TIFF"))
+    assert decoded.mode == mode
+    assert np.abs(np.asarray(decoded.image)[..., 0] - ramp / 257.0).max() <= 0.51
+
+
+def test_facts_are_of_the_file_before_it_was_converted() -> None:
+    decoded = decode_with_facts(encode(photo().convert("LA")))
+    assert (decoded.format, decoded.mode, decoded.transparent, decoded.rotated) == ("PNG", "LA", True, False)
+    assert decoded.image.mode == "RGB"

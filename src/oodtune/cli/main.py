@@ -5,7 +5,7 @@ import sys
 import typer
 
 from oodtune import __version__
-from oodtune.cli import bundle, pipeline, project, stages
+from oodtune.cli import bundle, data, pipeline, project, stages
 
 app = typer.Typer(
     name="oodtune",
@@ -22,6 +22,7 @@ app = typer.Typer(
 project.add_commands(app)
 stages.add_commands(app)
 bundle.add_commands(app)
+app.add_typer(data.app, name="data")
 app.add_typer(pipeline.app, name="pipeline")
 
 

@@ -3,7 +3,7 @@
 Unknown keys and wrong ranges are errors that name the key. Nothing else reads `params.yaml`.
 """
 
-from oodtune.config.data import DataConfig, DvcConfig, PreprocessConfig
+from oodtune.config.data import ChecksConfig, DataConfig, DvcConfig, Policy, PreprocessConfig, TableConfig
 from oodtune.config.params import Config, StageParams, load_config, parse_config
 from oodtune.config.release import ExportConfig, ReportConfig, SelectConfig, ServeConfig
 from oodtune.config.section import Fraction, Name, Probability, Section, canonical_json, describe_validation_error
@@ -12,6 +12,7 @@ from oodtune.config.training import AugmentConfig, BackboneConfig, MethodConfig,
 __all__ = [
     "AugmentConfig",
     "BackboneConfig",
+    "ChecksConfig",
     "Config",
     "DataConfig",
     "DvcConfig",
@@ -19,6 +20,7 @@ __all__ = [
     "Fraction",
     "MethodConfig",
     "Name",
+    "Policy",
     "PreprocessConfig",
     "Probability",
     "ProbeConfig",
@@ -28,6 +30,7 @@ __all__ = [
     "ServeConfig",
     "StageParams",
     "SweepConfig",
+    "TableConfig",
     "TrainConfig",
     "canonical_json",
     "describe_validation_error",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from oodtune.config.section import Name, Probability, Section
+from oodtune.config.section import Fraction, Name, Probability, Section
 
 
 class BackboneConfig(Section):
@@ -41,22 +41,69 @@ class AugmentConfig(Section):
 
 
 class TrainConfig(Section):
+    """How every trial is trained, whatever its method."""
+
     optimiser: Literal["sgd", "adamw"] = "adamw"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """For sgd only; adamw uses torch's betas."""
+    decay: Literal["all", "matrices"] = "all"
+    """What weight decay is on: every trained parameter (the paper's code), or none of biases and norms."""
     schedule: Literal["constant", "cosine", "multistep"] = "cosine"
-    """multistep divides the learning rate by ten at half of the steps (the paper's schedule)."""
+    milestones: tuple[Fraction, ...] = (0.5,)
+    """Shares of the steps after which multistep divides the learning rate by ten (the paper: half)."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """The learning rate rises linearly over so many steps, before the schedule takes over."""
     steps: Annotated[int, Field(ge=1)] = 100
     batch_per_domain: Annotated[int, Field(ge=1)] = 8
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Parts that a batch is computed in, where memory is short; the step is the same but for rounding."""
+    replacement: bool = True
+    """Draw examples with replacement (the paper's code); without, every example comes once before any comes again."""
+    trained_stages: Annotated[int, Field(ge=0)] | None = None
+    """Train the last so many stages of the backbone, and the head; 0 is the head alone, null everything."""
+    freeze_batch_norm: bool = True
+    """Keep the pretrained statistics of batch norm (its affine weights are trained)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of activations in training; weights and evaluation stay in float32."""
     snapshot_every: Annotated[int, Field(ge=1)] = 50
     """Steps between evaluations on the source out-splits; the best snapshot is kept."""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 50
+    """Steps between checkpoints, from which an interrupted trial goes on."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"train.milestones: expected shares that rise, found {list(self.milestones)}")
+        if self.accumulate > self.batch_per_domain:
+            raise ValueError(
+                f"train.accumulate: expected at most batch_per_domain ({self.batch_per_domain}) parts, found "
+                f"{self.accumulate}"
+            )
+        return self
 
 
 class MethodConfig(Section):
-    """How trials of one method differ from plain fine-tuning."""
+    """How trials of one method differ from plain fine-tuning, which is all of the defaults."""
 
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Probability of zeroing a penultimate feature (Zhang & Bottou, arXiv 2403.00946: 0.9)."""
+    head_rate_factor: Annotated[float, Field(gt=0.0)] = 1.0
+    """The head's learning rate over the backbone's (a rival in the paper: 10)."""
+    mixout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Probability of putting a backbone weight back to its initial value in a step (Lee et al., arXiv 1909.11299)."""
+    average: Literal["none", "sma", "swad"] = "none"
+    """Weights averaged along the trajectory: simple moving average (Arpit et al., arXiv 2110.10832), or
+    stochastic weight averaging, densely (Cha et al., arXiv 2102.08604)."""
+    average_from: Annotated[int, Field(ge=0)] = 100
+    """First step that sma averages."""
+    average_every: Annotated[int, Field(ge=1)] = 1
+    """Steps from one averaged state to the next, of sma."""
+    swad_converge: Annotated[int, Field(ge=1)] = 3
+    """Snapshots whose oldest loss must be the lowest for swad's window to open."""
+    swad_tolerance: Annotated[int, Field(ge=1)] = 6
+    """Snapshots whose losses must all be above the threshold for swad's window to close."""
+    swad_ratio: Annotated[float, Field(ge=0.0)] = 0.3
+    """The threshold is (1 + ratio) times the mean loss at the opening."""
 
 
 class SweepConfig(Section):

@@ -3,10 +3,11 @@
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
-Split = Literal["in", "out"]
-"""in: trained on when its domain is a source. out: never trained on, used for selection."""
+Split = Literal["in", "out", "test"]
+"""in: trained on when its domain is a source. out: never trained on, used for selection. test: neither."""
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
 class IndexRow(NamedTuple):
@@ -33,8 +34,8 @@ def read_index(path: Path) -> list[IndexRow]:
         assert tuple(next(reader)) == _HEADER
         rows = []
         for image_id, domain, class_name, split in reader:
-            assert split in ("in", "out")
-            rows.append(IndexRow(image_id, domain, class_name, "in" if split == "in" else "out"))
+            assert split in SPLITS
+            rows.append(IndexRow(image_id, domain, class_name, SPLITS[SPLITS.index(split)]))
         return rows
 
 

@@ -2,11 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from oodtune.data.cache import Examples
+from oodtune.pixels import Places
+
+_REMEMBERED_ORDERS = 16
+"""Orders kept in memory, of one epoch of one domain each: a long one takes milliseconds to shuffle."""
 
 
 def step_seed(seed: int, step: int, purpose: str) -> int:
@@ -14,15 +19,56 @@ def step_seed(seed: int, step: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{purpose}".encode()).digest()[:7])
 
 
-def draw_batch(sources: Sequence[Examples], batch_per_domain: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw `batch_per_domain` examples of every source domain, with replacement.
+def data_generator(seed: int, step: int) -> torch.Generator:
+    """Return what is random in the batch of one step: first which images, then how they are augmented."""
+    return torch.Generator().manual_seed(step_seed(seed, step, "data"))
 
-    Returns images (B, 3, S, S) uint8 and labels (B,), B = domains x batch_per_domain. A generator in
-    the same state draws the same batch, so trials that differ in method only are paired.
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a trial draws its images from source domains of `sizes` images."""
+
+    sizes: tuple[int, ...]
+    batch_per_domain: int
+    seed: int
+    replacement: bool = True
+
+    def draw(self, step: int) -> tuple[list[Places], torch.Generator]:
+        """Return the places in every domain that `step` sees, and where the randomness of the step goes on."""
+        generator = data_generator(self.seed, step)
+        if self.replacement:
+            return draw_places(self.sizes, self.batch_per_domain, generator), generator
+        return walk_places(self.sizes, self.batch_per_domain, self.seed, step), generator
+
+
+def draw_places(sizes: Sequence[int], batch_per_domain: int, generator: torch.Generator) -> list[Places]:
+    """Draw `batch_per_domain` places in every source domain, with replacement, from domains of `sizes` images.
+
+    A generator in the same state draws the same places, so trials that differ in method only are paired.
     """
-    images, labels = [], []
-    for examples in sources:
-        chosen = torch.randint(len(examples.labels), (batch_per_domain,), generator=generator).numpy()
-        images.append(torch.from_numpy(examples.images[chosen]))
-        labels.append(torch.from_numpy(examples.labels[chosen]))
-    return torch.cat(images).permute(0, 3, 1, 2), torch.cat(labels)
+    return [np.asarray(torch.randint(size, (batch_per_domain,), generator=generator)) for size in sizes]
+
+
+def walk_places(sizes: Sequence[int], batch_per_domain: int, seed: int, step: int) -> list[Places]:
+    """Return the places of one step in every source domain, without replacement.
+
+    Each domain has an endless sequence of its own: epoch after epoch, all its images in a new order. Step k
+    takes the k-th `batch_per_domain` of it, so every image comes once before any comes again, and a domain
+    with few images has more epochs. Nothing is remembered from step to step.
+    """
+    positions = range(step * batch_per_domain, (step + 1) * batch_per_domain)
+    return [_walk(size, positions, seed, domain) for domain, size in enumerate(sizes)]
+
+
+def _walk(size: int, positions: range, seed: int, domain: int) -> Places:
+    epochs = range(positions[0] // size, positions[-1] // size + 1)
+    orders = np.concatenate([_order(size, seed, domain, epoch) for epoch in epochs])
+    first = positions[0] - epochs[0] * size
+    return orders[first : first + len(positions)]
+
+
+@lru_cache(maxsize=_REMEMBERED_ORDERS)
+def _order(size: int, seed: int, domain: int, epoch: int) -> Places:
+    """Return all places 0..size-1 in the order of one epoch."""
+    generator = torch.Generator().manual_seed(step_seed(seed, epoch, f"order of domain {domain}"))
+    return np.asarray(torch.randperm(size, generator=generator))

@@ -61,7 +61,7 @@ class DomainAccuracy:
 
     domain: str
     accuracy: float
-    """A share, 0..1: on the out-split of a source domain, on all images of the target domain."""
+    """A share, 0..1: on the split of a source domain that iid is measured on, on all images of the target domain."""
     num_images: int
     is_target: bool
 

@@ -13,7 +13,7 @@ from oodtune.artifact import Artifact, open_artifact
 from oodtune.config import Section
 from oodtune.evaluate.metrics import Labels, Logits
 
-Split = Literal["in", "out"]
+Split = Literal["in", "out", "test"]
 
 
 class Model(Section):
@@ -38,10 +38,16 @@ class Predictions:
     domains: tuple[str, ...]
     classes: tuple[str, ...]
     models: tuple[Model, ...]
+    has_test: bool = False
+    """Whether the domains have test-splits."""
 
     def splits(self, target_domain: str) -> list[tuple[str, Split]]:
         """Return what the models of a target domain are scored on."""
-        return splits_to_score(self.domains, target_domain)
+        return splits_to_score(self.domains, target_domain, self.has_test)
+
+    def iid_splits(self, target_domain: str, split: Split) -> list[tuple[str, Split]]:
+        """Return one split of every source domain."""
+        return [(domain, split) for domain in self.domains if domain != target_domain]
 
     def logits(self, model: Model, domain: str, split: Split) -> Logits:
         """Return logits (N, K), rows in the order of `ids`."""
@@ -61,10 +67,12 @@ class Predictions:
             return list(csv.reader(stream))[1:]
 
 
-def splits_to_score(domains: Sequence[str], target_domain: str) -> list[tuple[str, Split]]:
-    """Return the out-split of every source domain, then both splits of the target: no model trained on those."""
-    sources: list[tuple[str, Split]] = [(domain, "out") for domain in domains if domain != target_domain]
-    return [*sources, (target_domain, "in"), (target_domain, "out")]
+def splits_to_score(domains: Sequence[str], target_domain: str, has_test: bool = False) -> list[tuple[str, Split]]:
+    """Return the splits that no model of the target trained on: all but the in-splits of its source domains."""
+    held_out: tuple[Split, ...] = ("out", "test") if has_test else ("out",)
+    sources = [(domain, split) for domain in domains if domain != target_domain for split in held_out]
+    whole: tuple[Split, ...] = ("in", *held_out)
+    return [*sources, *((target_domain, split) for split in whole)]
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -75,6 +83,7 @@ def open_predictions(path: Path) -> Predictions:
         domains=tuple(artifact.details["domains"]),
         classes=tuple(artifact.details["classes"]),
         models=tuple(Model.model_validate(model) for model in artifact.details["models"]),
+        has_test=bool(artifact.details.get("has_test", False)),
     )
 
 

@@ -1,11 +1,13 @@
 """iid and ood accuracy of every model, from stored logits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from oodtune.evaluate.metrics import accuracy
-from oodtune.evaluate.predictions import Model, Predictions
+from oodtune.evaluate.predictions import Model, Predictions, Split
 
 
 @dataclass(frozen=True)
@@ -14,11 +16,15 @@ class Score:
 
     model: Model
     iid: float
-    """Mean over the source domains of the accuracy on their out-splits."""
+    """Mean over the source domains of the accuracy on their test-splits, or on their out-splits if they have none."""
     ood: float
     """Accuracy on all images of the target domain."""
     per_domain: dict[str, float]
-    """Source domains: on the out-split. Target domain: on all its images."""
+    """Source domains: on the split of `iid`. Target domain: on all its images."""
+    out_accuracy: float
+    """Mean over the source domains of the accuracy on their out-splits: what models are chosen by."""
+    iid_split: Literal["out", "test"] = "out"
+    """Which splits `iid` was measured on."""
 
 
 def score_models(predictions: Predictions) -> list[Score]:
@@ -28,12 +34,22 @@ def score_models(predictions: Predictions) -> list[Score]:
 
 def _score(predictions: Predictions, model: Model) -> Score:
     target = model.target_domain
-    per_domain = {}
-    for domain in predictions.domains:
-        splits = [split for scored, split in predictions.splits(target) if scored == domain]
-        logits = np.concatenate([predictions.logits(model, domain, split) for split in splits])
-        labels = np.concatenate([predictions.labels(domain, split) for split in splits])
-        per_domain[domain] = accuracy(logits, labels)
+    iid_split: Literal["out", "test"] = "test" if predictions.has_test else "out"
+    per_domain = {domain: _accuracy(predictions, model, [(domain, iid_split)]) for domain in predictions.domains}
+    whole = [(domain, split) for domain, split in predictions.splits(target) if domain == target]
+    per_domain[target] = _accuracy(predictions, model, whole)
     sources = [domain for domain in predictions.domains if domain != target]
-    iid = float(np.mean([per_domain[domain] for domain in sources]))
-    return Score(model, iid=iid, ood=per_domain[target], per_domain=per_domain)
+    return Score(
+        model,
+        iid=float(np.mean([per_domain[domain] for domain in sources])),
+        ood=per_domain[target],
+        per_domain=per_domain,
+        out_accuracy=float(np.mean([_accuracy(predictions, model, [(domain, "out")]) for domain in sources])),
+        iid_split=iid_split,
+    )
+
+
+def _accuracy(predictions: Predictions, model: Model, splits: Sequence[tuple[str, Split]]) -> float:
+    logits = np.concatenate([predictions.logits(model, domain, split) for domain, split in splits])
+    labels = np.concatenate([predictions.labels(domain, split) for domain, split in splits])
+    return accuracy(logits, labels)

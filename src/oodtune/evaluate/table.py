@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from oodtune.config import Section
 from oodtune.evaluate.scores import Score
@@ -18,13 +18,17 @@ BASELINE = "plain"
 """The row that others are compared with, if it is there."""
 MISSING = "–"  # noqa: RUF001 (an en dash is what a table shows for nothing)
 
-CAPTION = (
-    "iid: mean over the source domains of the accuracy on their out-splits: never "
+_IID = {
+    "out": "iid: mean over the source domains of the accuracy on their out-splits: never "
     "trained on, but they choose each trial's snapshot (the highest such mean) and the row “selected” "
-    "(likewise), so iid is slightly optimistic. ood: all images of the target domain, which no training or "
-    "choice has seen. n: seeds; a cell is their mean, ± one sample standard error where n > 1 (settings of "
-    "one seed are averaged first). mean: over all target domains, absent if one is missing. "
-    "* marks the best ood of a column."
+    "(likewise), so iid is slightly optimistic. ",
+    "test": "iid: mean over the source domains of the accuracy on their test-splits, which no training or choice has "
+    "seen; the out-splits choose each trial's snapshot and the row “selected”. ",
+}
+_CAPTION = (
+    "ood: all images of the target domain, which no training or choice has seen. n: seeds; a cell is their mean, "
+    "± one sample standard error where n > 1 (settings of one seed are averaged first). mean: over all "
+    "target domains, absent if one is missing. * marks the best ood of a column."
 )
 
 
@@ -78,6 +82,13 @@ class LodoTable(Section):
 
     targets: tuple[str, ...]
     rows: tuple[Row, ...]
+    iid_split: Literal["out", "test"] = "out"
+    """Which splits of the source domains iid was measured on."""
+
+    @property
+    def caption(self) -> str:
+        """What the numbers are, and how they came about."""
+        return _IID[self.iid_split] + _CAPTION
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)
@@ -97,7 +108,7 @@ class LodoTable(Section):
         for row in self.rows:
             cells = [_markdown_cell(cell, best) for cell, best in self._cells(row)]
             lines.append("| " + " | ".join([row.label, *cells, row.seeds]) + " |")
-        return "\n".join([*lines, "", "Accuracy in %, iid / ood. " + CAPTION.replace("*", "\\*")]) + "\n"
+        return "\n".join([*lines, "", "Accuracy in %, iid / ood. " + self.caption.replace("*", "\\*")]) + "\n"
 
     def to_rich(self) -> "Table":
         """Return a table for the terminal. The best ood of a column is bold and starred."""
@@ -141,7 +152,7 @@ def lodo_table(scores: Sequence[Score], picks: Mapping[str, Mapping[str, Any]]) 
         iid = {target: _by_seed([(None, pick["iid"])]) for target, pick in picks.items()}
         ood = {target: _by_seed([(None, pick["ood"])]) for target, pick in picks.items()}
         rows.append(_row(SELECTED, iid, ood, len(targets)))
-    return LodoTable(targets=targets, rows=tuple(rows))
+    return LodoTable(targets=targets, rows=tuple(rows), iid_split=scores[0].iid_split)
 
 
 def label(row: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodtune.errors import ParityError
+from oodtune.pixels import Pixels
 
 BATCH: Final = 32
 """Images per call of the exported model; bounds the memory of its activations."""
@@ -27,7 +28,7 @@ class Parity:
 def check_parity(
     predict: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]],
     expected: npt.NDArray[np.floating],
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     tolerance: float,
     what: str = "exported model",
 ) -> Parity:

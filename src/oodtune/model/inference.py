@@ -2,27 +2,27 @@
 
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from oodtune.pixels import Pixels
 from oodtune.progress import Progress, silent
 
 
 @torch.inference_mode()
 def map_images(
     function: Callable[[Tensor], Tensor],
-    images: npt.NDArray[np.uint8],
+    images: Pixels,
     device: torch.device,
     batch_size: int = 64,
     progress: Progress = silent,
 ) -> Tensor:
-    """Return `function` of all images (N, S, S, 3), on the CPU in float32.
+    """Return `function` of all images (N, S, S, 3), N > 0, on the CPU in float32; a batch is read at a time.
 
     `function` takes pixels (B, 3, S, S), float32 in 0..255 on `device`, and returns (B, ...): pass a
     network in evaluation mode for logits, or its `features` for penultimate features.
     """
+    assert len(images) > 0
     results = []
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(images[start : start + batch_size]).to(device)

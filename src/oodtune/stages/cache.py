@@ -3,11 +3,13 @@
 import shutil
 from pathlib import Path
 
-from oodtune.artifact import create_artifact, open_artifact
+from oodtune.artifact import create_artifact, open_artifact, read_verified, verify_artifact
 from oodtune.config import PreprocessConfig, StageParams
-from oodtune.data.cache import decode_domain
+from oodtune.data.decode import Source, decode_images
 from oodtune.data.index import read_index
 from oodtune.progress import progress_bar
+
+INDEX = "index.csv"
 
 
 class Params(StageParams):
@@ -15,21 +17,24 @@ class Params(StageParams):
 
 
 def run(dataset: Path | str, out: Path | str, params: Params) -> None:
-    """Write a `cache` artifact: `images/<domain>.npy`, uint8 (N, S, S, 3), rows in the order of `index.csv`."""
-    source = open_artifact(Path(dataset), "dataset")
-    rows = read_index(source.path / "index.csv")
-    with create_artifact(Path(out), "cache", params, {"dataset": source}) as writer:
-        (writer.path / "images").mkdir()
-        for domain in source.details["domains"]:
-            with progress_bar("Decode") as progress:
-                decode_domain(
-                    source.path / "images",
-                    [row for row in rows if row.domain == domain],
-                    params.preprocess,
-                    writer.path / "images" / f"{domain}.npy",
-                    progress,
-                )
-        shutil.copyfile(source.path / "index.csv", writer.path / "index.csv")
+    """Write a `cache` artifact: `images/<domain>.npy`, uint8 (N, S, S, 3), rows in the order of `index.csv`.
+
+    Every image is read once, and verified then. An interrupted run goes on where it was. Raises
+    ArtifactError naming an image that was altered, DataError naming one that cannot be decoded.
+    """
+    source = open_artifact(Path(dataset), "dataset", verify=False)
+    verify_artifact(source, [INDEX])
+    with create_artifact(Path(out), "cache", params, {"dataset": source}, resume=True) as writer:
+        images_dir = writer.path / "images"
+        images_dir.mkdir(exist_ok=True)
+        images = Source(
+            rows=read_index(source.path / INDEX),
+            read=lambda image_id: read_verified(source, f"images/{image_id}"),
+        )
+        with progress_bar("Decode") as progress:
+            hashes = decode_images(images, params.preprocess, images_dir, writer.notes_dir / "decoded", progress)
+        writer.hashes.update({f"images/{name}": digest for name, digest in hashes.items()})
+        shutil.copyfile(source.path / INDEX, writer.path / INDEX)
         writer.details.update(
             domains=source.details["domains"],
             classes=source.details["classes"],

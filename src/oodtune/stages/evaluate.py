@@ -70,6 +70,7 @@ def run(
         writer.details.update(
             domains=list(opened.domains),
             classes=list(opened.classes),
+            has_test=_has_test(opened),
             models=[model.model_dump(mode="json") for model in models],
         )
 
@@ -81,7 +82,7 @@ class Scorer:
         self.device = device
         self.examples: dict[tuple[str, Split], Examples] = {
             (domain, split): cache.examples(domain, split)
-            for domain, split in splits_to_score(cache.domains, target_domain)
+            for domain, split in splits_to_score(cache.domains, target_domain, _has_test(cache))
         }
 
     def score(self, model: Model, spec: NetworkSpec, weights_path: Path) -> Scored:
@@ -109,8 +110,12 @@ def _ensemble(target_domain: str, members: Sequence[Scored]) -> Scored:
 
 
 def _write_all_examples(cache: Cache, directory: Path) -> None:
-    splits: tuple[Split, ...] = ("in", "out")
+    splits: tuple[Split, ...] = ("in", "out", "test") if _has_test(cache) else ("in", "out")
     for domain in cache.domains:
         for split in splits:
             examples = cache.examples(domain, split)
             write_examples(directory, domain, split, examples.ids, examples.labels)
+
+
+def _has_test(cache: Cache) -> bool:
+    return any(row.split == "test" for row in cache.rows)

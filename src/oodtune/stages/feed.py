@@ -2,27 +2,36 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from oodtune.config import AugmentConfig, TrainConfig
 from oodtune.data.augment import augment
+from oodtune.data.batches import (
+    Batches,
+    ResidentBatches,
+    StreamedBatches,
+    count_bytes,
+    fits_on_device,
+    free_device_bytes,
+)
 from oodtune.data.cache import Cache, Examples, open_cache
-from oodtune.data.sampling import draw_batch, step_seed
+from oodtune.data.sampling import step_seed
 from oodtune.evaluate.logits import compute_logits
 from oodtune.evaluate.metrics import accuracy
 
 
 @dataclass(frozen=True)
 class Feed:
-    """The source domains of one trial; the target domain is not in it."""
+    """The source domains of one trial; the target domain is not in it. Close it, or use it as a context."""
 
     cache: Cache
-    in_splits: tuple[Examples, ...]
+    batches: Batches
     out_splits: dict[str, Examples]
     augment: AugmentConfig
-    train: TrainConfig
     seed: int
     device: torch.device
 
@@ -32,11 +41,12 @@ class Feed:
         All randomness of the step, the dropout masks included, follows from seed and step.
         """
         torch.manual_seed(step_seed(self.seed, step, "dropout"))
-        generator = torch.Generator().manual_seed(step_seed(self.seed, step, "data"))
-        images, labels = draw_batch(self.in_splits, self.train.batch_per_domain, generator)
-        pixels = images.to(self.device).float()
-        augmented = augment(pixels, self.augment, generator)
-        return augmented.contiguous(memory_format=torch.channels_last), labels.to(self.device)
+        batch = self.batches.draw(step)
+        images = batch.images.to(self.device, non_blocking=True)
+        labels = batch.labels.to(self.device, non_blocking=True)
+        pixels = images.permute(0, 3, 1, 2).float()  # channels stay last in memory
+        augmented = augment(pixels, self.augment, batch.generator)
+        return augmented.contiguous(memory_format=torch.channels_last), labels
 
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Return the accuracy, 0..1, on the out-split of every source domain."""
@@ -44,6 +54,18 @@ class Feed:
             domain: accuracy(compute_logits(network, examples.images, self.device), examples.labels)
             for domain, examples in self.out_splits.items()
         }
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        self.batches.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def open_feed(
@@ -54,15 +76,19 @@ def open_feed(
     train: TrainConfig,
     device: torch.device,
 ) -> Feed:
-    """Open the source domains of `target_domain`. Raises DataError if the cache has no such domain."""
+    """Open the source domains of `target_domain`. Raises DataError if the cache has no such domain.
+
+    Small in-splits are moved to a GPU whole; others are streamed. Batches are equal bit for bit.
+    """
     cache = open_cache(cache_path)
     domains = cache.source_domains(target_domain)
+    in_splits = tuple(cache.examples(domain, "in") for domain in domains)
+    resident = fits_on_device(count_bytes(in_splits), free_device_bytes(device))
     return Feed(
         cache=cache,
-        in_splits=tuple(cache.examples(domain, "in") for domain in domains),
+        batches=(ResidentBatches if resident else StreamedBatches)(in_splits, train.batch_per_domain, seed, device),
         out_splits={domain: cache.examples(domain, "out") for domain in domains},
         augment=augment,
-        train=train,
         seed=seed,
         device=device,
     )

@@ -1,32 +1,19 @@
 """`cache` -> `init`: the pretrained backbone, and for every target domain the head its trials start from."""
 
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
-from torch import Tensor
 
 from oodtune.artifact import create_artifact
 from oodtune.config import BackboneConfig, Config, Name, ProbeConfig, StageParams
-from oodtune.data.cache import Cache, open_cache
-from oodtune.data.index import Split
+from oodtune.data.cache import open_cache
 from oodtune.evaluate.metrics import accuracy
-from oodtune.model.backbone import pretrained_state
-from oodtune.model.device import choose_device
-from oodtune.model.inference import map_images
 from oodtune.model.initial import InitialStates, save_backbone, save_head
-from oodtune.model.network import Network, build_network
+from oodtune.model.network import Network
 from oodtune.model.weights import digest_weights
-from oodtune.progress import progress_bar
+from oodtune.stages.features import SplitFeatures, extract_features, network_spec, pretrained_network
 from oodtune.train.probe import fit_probe
-from oodtune.trial import NetworkSpec
-
-
-class Features(NamedTuple):
-    """Penultimate features (N, D) and labels (N,) of one split of one domain."""
-
-    features: Tensor
-    labels: Tensor
 
 
 class Params(StageParams):
@@ -49,8 +36,8 @@ def run(cache: Path | str, out: Path | str, params: Params, device: str = "auto"
     opened = open_cache(Path(cache))
     for target in params.target_domains:
         opened.source_domains(target)  # a wrong name is found before any work
-    network = _pretrained_network(opened, params.backbone)
-    features = _extract_all(network, opened, device)
+    network = pretrained_network(opened, params.backbone)
+    features = extract_features(network, opened, device)
     with create_artifact(Path(out), "init", params, {"cache": opened.artifact}) as writer:
         save_backbone(network, writer.path)
         digests, probe_accuracy = {}, {}
@@ -59,39 +46,14 @@ def run(cache: Path | str, out: Path | str, params: Params, device: str = "auto"
             probe_accuracy[target] = _probe(network, features, sources, params.probe)
             save_head(network, writer.path, target)
             digests[target] = digest_weights(network.state_dict())
-        spec = _network_spec(opened, params.backbone)
+        spec = network_spec(opened, params.backbone)
         states = InitialStates(network=spec, init_digests=digests, probe_accuracy=probe_accuracy)
         writer.details.update(states.model_dump(mode="json"))
 
 
-def _network_spec(cache: Cache, backbone: BackboneConfig) -> NetworkSpec:
-    return NetworkSpec(backbone=backbone.name, classes=cache.classes, preprocess=cache.preprocess)
-
-
-def _pretrained_network(cache: Cache, backbone: BackboneConfig) -> Network:
-    network = build_network(_network_spec(cache, backbone))
-    network.backbone.load_state_dict(pretrained_state(backbone, cache.preprocess.size))
-    return network.eval()
-
-
-def _extract_all(network: Network, cache: Cache, device: str) -> dict[tuple[str, Split], Features]:
-    chosen = choose_device(device)
-    network.to(chosen)
-    features: dict[tuple[str, Split], Features] = {}
-    splits: tuple[Split, ...] = ("in", "out")
-    for domain in cache.domains:
-        for split in splits:
-            examples = cache.examples(domain, split)
-            with progress_bar(f"Features of {domain} ({split}-split)") as progress:
-                extracted = map_images(network.features, examples.images, chosen, progress=progress)
-            features[domain, split] = Features(extracted, torch.from_numpy(examples.labels))
-    network.cpu()
-    return features
-
-
 def _probe(
     network: Network,
-    features: dict[tuple[str, Split], Features],
+    features: SplitFeatures,
     sources: tuple[str, ...],
     config: ProbeConfig,
 ) -> dict[str, float]:

@@ -1,17 +1,17 @@
 """Images of any source -> `dataset`: checked, split, with the licence of every domain."""
 
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from oodtune.artifact import create_artifact
 from oodtune.config import DataConfig, StageParams
-from oodtune.data.duplicates import count_duplicates, hash_images
-from oodtune.data.index import IndexRow, classes_of, domains_of, write_index
+from oodtune.data.index import SPLITS, IndexRow, write_index
 from oodtune.data.notice import render_notice
-from oodtune.data.recipes import check_recipe
-from oodtune.data.sources import write_images
-from oodtune.data.splits import assign_splits
-from oodtune.data.validate import check_cells, check_images, list_images
+from oodtune.data.place import place_images
 from oodtune.progress import progress_bar
+from oodtune.stages.check import JSON, PAGE, check_images
 
 DOWNLOADS_DIR = Path(".oodtune/downloads")
 """Archives are kept here, so that changing a split does not fetch them again."""
@@ -22,37 +22,42 @@ class Params(StageParams):
 
 
 def run(out: Path | str, params: Params, downloads_dir: Path | str = DOWNLOADS_DIR) -> None:
-    """Write a `dataset` artifact. Raises DataError if the images are not fit for training."""
-    with create_artifact(Path(out), "dataset", params) as writer:
+    """Write a `dataset` artifact. Raises DataError if the images are not fit for training.
+
+    What the check found is in the dataset; of images that are refused, it is left in `<out>.check`.
+    """
+    out = Path(out)
+    report_dir = out.with_name(f"{out.name}.check")
+    with create_artifact(out, "dataset", params) as writer:
         images_dir = writer.path / "images"
-        with progress_bar("Images") as progress:
-            origins = write_images(params.data, images_dir, Path(downloads_dir), progress)
-        image_ids = list_images(images_dir)
-        if params.data.recipe is not None:
-            whole = params.data.limit_per_cell is None
-            writer.details["recipe"] = {
-                "name": params.data.recipe,
-                "version": check_recipe(params.data.recipe, image_ids, whole),
-            }
-        check_cells(image_ids)
-        hashes = hash_images(images_dir, image_ids)
-        rows = assign_splits(image_ids, params.data.out_fraction, params.data.split_seed, groups=hashes)
-        with progress_bar("Check") as progress:
-            check_images(images_dir, rows, progress)
+        images_dir.mkdir()
+        checked = check_images(params.data, images_dir, Path(downloads_dir), report_dir)
+        report, rows, hashes = checked.verdict.report, checked.verdict.rows, checked.verdict.hashes
+        with progress_bar("Copy") as progress:
+            place_images(checked.listing, hashes, images_dir, progress)
+        writer.hashes.update({f"images/{image_id}": digest for image_id, digest in hashes.items()})
+        for name in (JSON, PAGE):
+            shutil.move(report_dir / name, writer.path / name)
+        with suppress(OSError):  # it holds something of the user's
+            report_dir.rmdir()
         write_index(rows, writer.path / "index.csv")
-        (writer.path / "NOTICE.md").write_text(render_notice(origins), encoding="utf-8")
+        (writer.path / "NOTICE.md").write_text(render_notice(checked.listing.origins), encoding="utf-8")
         writer.details.update(
-            domains=list(domains_of(rows)),
-            classes=list(classes_of(rows)),
-            origins=[origin.model_dump(mode="json") for origin in origins],
+            domains=list(report.domains),
+            classes=list(report.classes),
+            origins=[origin.model_dump(mode="json") for origin in checked.listing.origins],
             counts=_count_images(rows),
-            duplicates=count_duplicates(hashes),
+            findings={finding.kind: finding.count for finding in report.findings if finding.count},
+            dropped=report.num_images - report.num_kept,
         )
+        if params.data.recipe is not None:
+            writer.details["recipe"] = {"name": params.data.recipe, "version": checked.recipe_version}
 
 
-def _count_images(rows: list[IndexRow]) -> dict[str, dict[str, int]]:
-    """Return domain -> split -> number of images."""
-    counts = {domain: {"in": 0, "out": 0} for domain in domains_of(rows)}
+def _count_images(rows: Sequence[IndexRow]) -> dict[str, dict[str, int]]:
+    """Return domain -> split -> number of images; a split that no domain has is left out."""
+    used = [split for split in SPLITS if any(row.split == split for row in rows)]
+    counts: dict[str, dict[str, int]] = {row.domain: dict.fromkeys(map(str, used), 0) for row in rows}
     for row in rows:
         counts[row.domain][row.split] += 1
     return counts

@@ -120,7 +120,8 @@ def _domain_accuracies(predictions: Predictions, scores: Sequence[Score], choice
     winner = next(score for score in scores if score.model == choice.winner)
     num_images = dict.fromkeys(winner.per_domain, 0)
     for domain, split in predictions.splits(choice.target_domain):
-        num_images[domain] += len(predictions.ids(domain, split))
+        if domain == choice.target_domain or split == winner.iid_split:
+            num_images[domain] += len(predictions.ids(domain, split))
     accuracies = [
         DomainAccuracy(domain, accuracy, num_images[domain], domain == choice.target_domain)
         for domain, accuracy in winner.per_domain.items()

@@ -53,13 +53,13 @@ def run(predictions: Path | str, out: Path | str, params: Params) -> None:
 
 def _pick(scores: Sequence[Score], target: str, config: SelectConfig) -> Score:
     candidates = {score.model: score for score in scores if score.model.target_domain == target}
-    chosen = RULES[config.rule]({model: score.iid for model, score in candidates.items()})
+    chosen = RULES[config.rule]({model: score.out_accuracy for model, score in candidates.items()})
     return candidates[chosen]
 
 
 def _source_temperature(predictions: Predictions, model: Model) -> float:
     """Fit the temperature on the source out-splits: the target domain calibrates nothing."""
-    splits = [key for key in predictions.splits(model.target_domain) if key[0] != model.target_domain]
+    splits = predictions.iid_splits(model.target_domain, "out")
     logits = np.concatenate([predictions.logits(model, domain, split) for domain, split in splits])
     labels = np.concatenate([predictions.labels(domain, split) for domain, split in splits])
     return fit_temperature(logits, labels)
@@ -73,13 +73,15 @@ def _describe(score: Score) -> dict[str, Any]:
 def _explain(scores: Sequence[Score], winner: Score, config: SelectConfig) -> list[str]:
     target = winner.model.target_domain
     rivals = [score for score in scores if score.model.target_domain == target and score is not winner]
-    ranked = sorted(rivals, key=lambda score: -score.iid)
+    ranked = sorted(rivals, key=lambda score: -score.out_accuracy)
     reasons = [
-        f"{winner.model.name} has the highest mean accuracy on the source out-splits, {winner.iid:.2%}, "
+        f"{winner.model.name} has the highest mean accuracy on the source out-splits, {winner.out_accuracy:.2%}, "
         f"of {len(rivals) + 1} models trained without {target} (rule {config.rule}).",
         f"The rule saw no image of {target}; the accuracy there, {winner.ood:.2%}, was measured afterwards.",
     ]
     if ranked:
-        margin = winner.iid - ranked[0].iid
-        reasons.append(f"The runner-up is {ranked[0].model.name} with {ranked[0].iid:.2%}, {margin:.2%} behind.")
+        margin = winner.out_accuracy - ranked[0].out_accuracy
+        reasons.append(
+            f"The runner-up is {ranked[0].model.name} with {ranked[0].out_accuracy:.2%}, {margin:.2%} behind."
+        )
     return reasons

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from oodtune.artifact import open_artifact
 from oodtune.evaluate.page import Choice
-from oodtune.evaluate.table import CAPTION, LodoTable, label
+from oodtune.evaluate.table import LodoTable, label
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,7 +46,7 @@ def summarise(report: Path | str, bundle: Path | str | None = None) -> "Renderab
     parts: list[RenderableType] = [
         Text(f"{found.title}: accuracy on domains left out, %: iid/ood", "bold"),
         Padding(found.table.to_rich(), (1, 0)),
-        Text(CAPTION, "dim"),
+        Text(found.table.caption, "dim"),
         Text(""),
         facts,
     ]

@@ -53,10 +53,12 @@ def run(
 
     opened_init = open_artifact(Path(init), "init")
     chosen = choose_device(device)
-    feed = open_feed(Path(cache), trial.target_domain, trial.seed, params.augment, params.train, chosen)
     network, init_digest = initial_network(opened_init, trial.target_domain, params.method.dropout)
     network.to(chosen)
-    with create_artifact(Path(out), "trial", params, {"cache": feed.cache.artifact, "init": opened_init}) as writer:
+    with (
+        open_feed(Path(cache), trial.target_domain, trial.seed, params.augment, params.train, chosen) as feed,
+        create_artifact(Path(out), "trial", params, {"cache": feed.cache.artifact, "init": opened_init}) as writer,
+    ):
         with progress_bar(f"Train {trial.name}") as progress:
             history: History = train_network(
                 network,

@@ -1,31 +1,23 @@
 import numpy as np
-import torch
 
-from oodtune.data.cache import Examples
-from oodtune.data.sampling import draw_batch, step_seed
+from oodtune.data.sampling import data_generator, draw_places, step_seed
 
 
-def examples(value: int, num: int = 10) -> Examples:
-    images = np.full((num, 4, 4, 3), value, np.uint8)
-    images[:, 0, 0, 0] = np.arange(num)
-    return Examples(images, np.arange(num, dtype=np.int64), tuple(str(n) for n in range(num)))
+def test_places_lie_in_their_own_domain() -> None:
+    places = draw_places([3, 1000], 500, data_generator(0, 0))
+    assert set(places[0].tolist()) == {0, 1, 2}
+    assert places[1].min() >= 0
+    assert 900 < places[1].max() < 1000
 
 
-def test_a_batch_has_its_share_of_every_source_domain() -> None:
-    images, labels = draw_batch([examples(1), examples(2)], 8, torch.Generator().manual_seed(0))
-    assert images.shape == (16, 3, 4, 4)
-    assert images[:, 1, 1, 1].tolist() == [1] * 8 + [2] * 8
-    assert labels.shape == (16,)
+def test_equal_seeds_and_steps_draw_equal_places() -> None:
+    first, second = (draw_places([100, 50], 8, data_generator(5, 3)) for _ in range(2))
+    assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
 
 
-def test_labels_stay_with_their_images() -> None:
-    images, labels = draw_batch([examples(1), examples(2)], 8, torch.Generator().manual_seed(0))
-    assert images[:, 0, 0, 0].tolist() == labels.tolist()
-
-
-def test_equal_seeds_draw_equal_batches() -> None:
-    first, second = (draw_batch([examples(1)], 8, torch.Generator().manual_seed(5))[1] for _ in range(2))
-    assert torch.equal(first, second)
+def test_every_step_draws_its_own_places() -> None:
+    drawn = {tuple(draw_places([1000], 8, data_generator(0, step))[0]) for step in range(50)}
+    assert len(drawn) == 50
 
 
 def test_every_seed_step_and_purpose_has_its_own_stream() -> None:

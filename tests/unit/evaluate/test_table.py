@@ -13,7 +13,7 @@ from tests.fixtures.reporting import make_picks, make_scores
 def score(target: str, row: str, seed: int | None, iid: float, ood: float, *, setting: str = "") -> Score:
     name = f"{target}-{row}{setting}-seed{seed}"
     model = Model(target_domain=target, name=name, kind="trial", row=row, seed=seed)
-    return Score(model, iid=iid, ood=ood, per_domain={})
+    return Score(model, iid=iid, ood=ood, per_domain={}, out_accuracy=iid)
 
 
 def cell(table: LodoTable, row: str, target: str | None) -> Cell:

@@ -10,15 +10,18 @@ import torch
 
 from oodtune.artifact import open_artifact
 from oodtune.data.cache import open_cache
+from oodtune.data.index import SPLITS, Split
 from oodtune.errors import ArtifactError, ConfigError, DataError
 from oodtune.evaluate.predictions import open_predictions
 from oodtune.evaluate.scores import score_models
 from oodtune.model.initial import initial_network, load_network
 from oodtune.model.weights import digest_weights, load_weights, save_weights
 from oodtune.preprocess import decode_image, preprocess
-from oodtune.stages import combine, evaluate, init, plan, select, train
+from oodtune.stages import cache as cache_stage
+from oodtune.stages import combine, evaluate, init, plan, prepare, select, train
 from oodtune.stages.feed import open_feed
 from oodtune.trial import SoupRecord, TrialRecord, plan_trials
+from tests.fixtures.tiny_sweep import tiny_config
 from tests.unit.stages.conftest import Road
 
 pytestmark = pytest.mark.xdist_group("road")
@@ -28,7 +31,7 @@ def test_the_cache_holds_the_pixels_that_serving_would_see(road: Road) -> None:
     cache = open_cache(road.cache)
     for domain in cache.domains:
         examples = cache.examples(domain, "out")
-        for image_id, pixels in zip(examples.ids, examples.images, strict=True):
+        for image_id, pixels in zip(examples.ids, examples.images[:], strict=True):
             served = preprocess(decode_image((road.dataset / "images" / image_id).read_bytes()), cache.preprocess)
             assert np.array_equal(pixels, served)
 
@@ -46,15 +49,18 @@ def test_no_image_of_the_target_reaches_a_training_batch(road: Road) -> None:
     plain = params.augment.model_copy(
         update={"crop_scale_min": 1.0, "flip_probability": 0.0, "jitter": 0.0, "grayscale_probability": 0.0}
     )
-    feed = open_feed(road.cache, target, 0, plain, params.train, torch.device("cpu"))
     cache = open_cache(road.cache)
     allowed = {
-        image.tobytes() for domain in cache.domains if domain != target for image in cache.examples(domain, "in").images
+        image.tobytes()
+        for domain in cache.domains
+        if domain != target
+        for image in cache.examples(domain, "in").images[:]
     }
     seen = set()
-    for step in range(40):
-        pixels, _ = feed.draw_batch(step)
-        seen |= {np.ascontiguousarray(one).tobytes() for one in pixels.round().byte().permute(0, 2, 3, 1).numpy()}
+    with open_feed(road.cache, target, 0, plain, params.train, torch.device("cpu")) as feed:
+        for step in range(40):
+            pixels, _ = feed.draw_batch(step)
+            seen |= {np.ascontiguousarray(one).tobytes() for one in pixels.round().byte().permute(0, 2, 3, 1).numpy()}
     assert seen <= allowed
     assert len(seen) > 0.9 * len(allowed)
     assert target not in feed.out_splits
@@ -66,7 +72,7 @@ def test_the_initial_head_does_not_change_with_the_images_of_the_target(road: Ro
     array = np.load(blank / "images" / "inverted.npy")
     np.save(blank / "images" / "inverted.npy", 255 - array)
     manifest = json.loads((blank / "manifest.json").read_text())
-    from oodtune.artifact import hash_file
+    from oodtune.hashing import hash_file
 
     manifest["files"]["images/inverted.npy"] = hash_file(blank / "images" / "inverted.npy")
     (blank / "manifest.json").write_text(json.dumps(manifest))
@@ -118,7 +124,7 @@ def test_predictions_are_the_logits_of_the_stored_weights(road: Road) -> None:
         assert predictions.ids(domain, split) == examples.ids
         assert np.array_equal(predictions.labels(domain, split), examples.labels)
         with torch.inference_mode():
-            logits = network(torch.from_numpy(examples.images).permute(0, 3, 1, 2).float()).numpy()
+            logits = network(torch.from_numpy(examples.images[:]).permute(0, 3, 1, 2).float()).numpy()
         assert np.allclose(predictions.logits(model, domain, split), logits, atol=1e-4)
 
 
@@ -166,7 +172,7 @@ def test_the_selected_model_has_the_highest_iid_accuracy_of_its_target(road: Roa
 def test_selection_does_not_change_with_the_targets_logits(road: Road, tmp_path: Path) -> None:
     altered = tmp_path / "predictions"
     shutil.copytree(road.predictions, altered)
-    from oodtune.artifact import hash_file
+    from oodtune.hashing import hash_file
 
     manifest = json.loads((altered / "manifest.json").read_text())
     for path in altered.glob("logits/inverted/*/inverted-*.npy"):
@@ -236,3 +242,34 @@ def test_an_unknown_method_is_named(road: Road) -> None:
     trial = plan_trials(road.config.sweep)[0].model_copy(update={"method": "huge"})
     with pytest.raises(ConfigError, match="found 'huge'"):
         train.Params.for_trial(road.config, trial)
+
+
+def test_iid_is_measured_on_test_splits_that_neither_training_nor_choice_has_seen(tmp_path: Path) -> None:
+    data = {"limit_per_cell": 10, "test_fraction": 0.2}
+    config = tiny_config(tmp_path, data=data, sweep={"target_domains": ["inverted"], "methods": ["plain"]})
+    prepare.run(tmp_path / "dataset", prepare.Params.from_config(config), tmp_path)
+    cache_stage.run(tmp_path / "dataset", tmp_path / "cache", cache_stage.Params.from_config(config))
+    init.run(tmp_path / "cache", tmp_path / "init", init.Params.from_config(config))
+    (trial,) = plan_trials(config.sweep)
+    params = train.Params.for_trial(config, trial)
+    train.run(tmp_path / "cache", tmp_path / "init", tmp_path / "trial", params, trial)
+    combine.run([tmp_path / "trial"], tmp_path / "soups", combine.Params.from_config(config))
+    paths = (tmp_path / "cache", [tmp_path / "trial"], tmp_path / "soups", tmp_path / "predictions")
+    evaluate.run(*paths, evaluate.Params.from_config(config))
+    select.run(tmp_path / "predictions", tmp_path / "selection", select.Params.from_config(config))
+
+    predictions = open_predictions(tmp_path / "predictions")
+    score = score_models(predictions)[0]
+    shares: dict[Split, list[float]] = {"out": [], "test": []}
+    for split, accuracies in shares.items():
+        for domain, _ in predictions.iid_splits("inverted", split):
+            logits = predictions.logits(score.model, domain, split)
+            accuracies.append(float((logits.argmax(1) == predictions.labels(domain, split)).mean()))
+    assert score.iid_split == "test"
+    assert score.iid == pytest.approx(np.mean(shares["test"]))
+    assert score.out_accuracy == pytest.approx(np.mean(shares["out"]))
+    record = TrialRecord.model_validate(open_artifact(tmp_path / "trial", "trial").details)
+    assert record.source_accuracy == pytest.approx(score.out_accuracy)
+    counted = {split: sum(row.split == split for row in open_cache(tmp_path / "cache").rows) for split in SPLITS}
+    assert counted == {"in": 6 * 16, "out": 2 * 16, "test": 2 * 16}
+    assert len(predictions.splits("inverted")) == 2 * 3 + 3

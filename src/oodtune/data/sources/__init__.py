@@ -4,35 +4,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oodtune.config import DataConfig
-from oodtune.data.sources.dvc_repo import write_dvc
+from oodtune.data.sources.dvc_repo import list_dvc
 from oodtune.data.sources.emoji import write_emoji_domains
-from oodtune.data.sources.folder import write_folder
+from oodtune.data.sources.folder import list_folder
+from oodtune.data.sources.listing import Listing, SourceImage
 from oodtune.data.sources.origin import Origin
 from oodtune.data.sources.synthetic import write_synthetic
+from oodtune.data.sources.table import list_table
 from oodtune.progress import Progress, silent
 
-__all__ = ["SOURCES", "Origin", "Source", "write_images"]
+__all__ = ["SOURCES", "Listing", "Origin", "Source", "SourceImage", "list_images"]
 
-Source = Callable[[DataConfig, Path, Path, Progress], list[Origin]]
-"""Called with (config, images_dir, downloads_dir, progress); see `write_images`."""
+Source = Callable[[DataConfig, Path, Path, Progress], Listing]
+"""Called with (config, work_dir, downloads_dir, progress); see `list_images`."""
 
 SOURCES: dict[str, Source] = {
-    "dvc": write_dvc,
+    "csv": list_table,
+    "dvc": list_dvc,
     "emoji-domains": write_emoji_domains,
-    "folder": write_folder,
+    "folder": list_folder,
+    "parquet": list_table,
     "synthetic": write_synthetic,
 }
 
 
-def write_images(
-    config: DataConfig, images_dir: Path, downloads_dir: Path, progress: Progress = silent
-) -> list[Origin]:
-    """Write `images_dir/<domain>/<class>/<image>` from `config.source`; return one Origin a domain, sorted.
+def list_images(config: DataConfig, work_dir: Path, downloads_dir: Path, progress: Progress = silent) -> Listing:
+    """Return what `config.source` offers, sorted by id and by domain; files are named, not yet looked into.
 
-    At most `config.limit_per_cell` images of each class of each domain are written. Downloads are kept
-    in `downloads_dir` and used again. Raises DataError for unusable data and UserError for a missing tool
-    or network.
+    A source that draws its images writes them to `work_dir/<id>`; others name files where they lie. At most
+    `config.limit_per_cell` images of each class of each domain are listed. Downloads are kept in
+    `downloads_dir` and used again. Raises DataError for unusable data and UserError for a missing tool or network.
     """
-    images_dir.mkdir(parents=True, exist_ok=True)
-    origins = SOURCES[config.source](config, images_dir, downloads_dir, progress)
-    return sorted(origins, key=lambda origin: origin.domain)
+    listing = SOURCES[config.source](config, work_dir, downloads_dir, progress)
+    return Listing(
+        images=tuple(sorted(listing.images, key=lambda image: image.id)),
+        origins=tuple(sorted(listing.origins, key=lambda origin: origin.domain)),
+    )

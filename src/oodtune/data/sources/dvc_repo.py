@@ -5,8 +5,6 @@ that was altered in the remote. Each object is hashed before it enters the store
 """
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from urllib.parse import urlsplit
 from oodtune.config import DataConfig, DvcConfig
 from oodtune.data.sources.cell import limit_cell
 from oodtune.data.sources.layout import LAYOUT, check_domain_name, is_visible
+from oodtune.data.sources.listing import Listing, SourceImage
 from oodtune.data.sources.object_store import ObjectStore, one_line
 from oodtune.data.sources.origin import Origin
 from oodtune.errors import DataError, UserError
@@ -34,8 +33,8 @@ class _Image:
     """Hash of what DVC tracks: `md5-dir:...` for a directory, `md5:...` for a single file."""
 
 
-def write_dvc(config: DataConfig, images_dir: Path, downloads_dir: Path, progress: Progress = silent) -> list[Origin]:
-    """Write the images of `config.dvc.rev` below `images_dir`; return one Origin a domain.
+def list_dvc(config: DataConfig, _work_dir: Path, downloads_dir: Path, progress: Progress = silent) -> Listing:
+    """Fetch the images of `config.dvc.rev` and list them, where the store has them.
 
     An Origin's version is the commit; its integrity names what DVC tracks, as `md5-dir:<hash>` (several are
     divided by spaces). Objects stay in `downloads_dir/dvc`: what is there is not fetched again. Raises
@@ -49,9 +48,8 @@ def write_dvc(config: DataConfig, images_dir: Path, downloads_dir: Path, progres
         store.attach(lambda: _open_remote(repo, settings), _where(settings))
         images = _limit(_list_images(repo, settings, store), config.limit_per_cell)
         store.fetch({image.md5: str(image.path) for image in images}, progress)
-    for image in images:
-        _place(store.locate(image.md5), images_dir / image.path)
-    return _describe(images, settings, commit)
+    listed = [SourceImage(str(image.path), store.locate(image.md5)) for image in images]
+    return Listing(tuple(listed), tuple(_describe(images, settings, commit)))
 
 
 @contextmanager
@@ -149,14 +147,6 @@ def _limit(images: list[_Image], limit: int | None) -> list[_Image]:
     for image in images:
         cells.setdefault(image.path.parent, {})[image.path.name] = image
     return [cells[cell][name] for cell in sorted(cells) for name in limit_cell(cells[cell], limit)]
-
-
-def _place(stored: Path, image: Path) -> None:
-    image.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(stored, image)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(stored, image)
 
 
 def _describe(images: list[_Image], config: DvcConfig, commit: str) -> list[Origin]:

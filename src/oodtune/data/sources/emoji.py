@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from oodtune.config import DataConfig
 from oodtune.data.sources.cell import limit_cell
+from oodtune.data.sources.listing import Listing, list_directory
 from oodtune.data.sources.npm import NpmPackage, fetch_package, read_json
 from oodtune.data.sources.origin import Origin
 from oodtune.data.sources.rasterise import Drawing, draw_all, wrap_icon
@@ -85,12 +86,12 @@ DOMAINS: Final = (
 
 def write_emoji_domains(
     config: DataConfig,
-    images_dir: Path,
+    work_dir: Path,
     downloads_dir: Path,
     progress: Progress = silent,
     domains: Sequence[EmojiDomain] = DOMAINS,
-) -> list[Origin]:
-    """Write `images_dir/<domain>/<class>/<emoji>.png` (RGB, 128x128); return one Origin a domain.
+) -> Listing:
+    """Write `work_dir/<domain>/<class>/<emoji>.png` (RGB, 128x128) and list them.
 
     Raises UserError if npm or the network is missing, DataError for altered or unexpected packages.
     """
@@ -104,13 +105,13 @@ def write_emoji_domains(
     for domain, tarball in zip(domains, tarballs, strict=True):
         icons = read_json(tarball, "icons.json")
         for class_name, names in select_names(icons, classes).items():
-            cell_dir = images_dir / domain.domain / class_name
+            cell_dir = work_dir / domain.domain / class_name
             drawings += [
                 Drawing(wrap_icon(icons["icons"][name], icons), cell_dir / f"{name}.png")
                 for name in limit_cell(names, config.limit_per_cell)
             ]
     draw_all(drawings, progress)
-    return origins
+    return list_directory(work_dir, origins)
 
 
 def read_origin(domain: EmojiDomain, tarball: Path) -> Origin:

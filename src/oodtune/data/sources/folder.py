@@ -1,43 +1,32 @@
 """Images of the user's own, already laid out as `root/<domain>/<class>/<image>`."""
 
-import shutil
 from pathlib import Path
 
 from oodtune.config import DataConfig
 from oodtune.data.sources.cell import limit_cell
 from oodtune.data.sources.layout import LAYOUT, check_domain_name, is_visible
+from oodtune.data.sources.listing import Listing, SourceImage
 from oodtune.data.sources.origin import Origin
 from oodtune.errors import DataError
 from oodtune.progress import Progress, silent
 
 
-def write_folder(
-    config: DataConfig, images_dir: Path, _downloads_dir: Path, progress: Progress = silent
-) -> list[Origin]:
-    """Copy the images below `config.root` byte for byte to `images_dir`; return one Origin a domain.
+def list_folder(config: DataConfig, _work_dir: Path, _downloads_dir: Path, progress: Progress = silent) -> Listing:
+    """List the images below `config.root`, where they lie.
 
-    Files that operating systems leave behind, hidden files and loose files in `root` itself are not copied.
+    Files that operating systems leave behind, hidden files and loose files in `root` itself are not listed.
     Raises DataError for a missing root, a wrong layout or a domain name that cannot be used.
     """
     assert config.root is not None
     excluded = _read_excluded(config)
-    images = [
-        image
-        for domain_dir in _find_domains(config.root)
-        for image in _find_images(domain_dir, config.limit_per_cell, excluded)
-    ]
-    for done, image in enumerate(images, start=1):
-        copy = images_dir / image.relative_to(config.root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(image, copy)
-        except OSError as error:
-            raise DataError(
-                f"{image}: expected a file to copy; {error.strerror}; check its permissions and the disk"
-            ) from None
-        progress(done, len(images), "copied")
-    domains = sorted({image.relative_to(config.root).parts[0] for image in images})
-    return [Origin(domain=domain, title=domain, source="folder") for domain in domains]
+    domain_dirs = _find_domains(config.root)
+    images: list[SourceImage] = []
+    for done, domain_dir in enumerate(domain_dirs, start=1):
+        found = _find_images(domain_dir, config.limit_per_cell, excluded)
+        images += [SourceImage(path.relative_to(config.root).as_posix(), path) for path in found]
+        progress(done, len(domain_dirs), f"listed {domain_dir.name}")
+    origins = [Origin(domain=path.name, title=path.name, source="folder") for path in domain_dirs]
+    return Listing(tuple(images), tuple(origins))
 
 
 def _find_domains(root: Path) -> list[Path]:

@@ -24,5 +24,5 @@ def check_domain_name(place: str, name: str) -> None:
         better = re.sub(r"[^A-Za-z0-9_]", "_", name).lstrip("_") or "domain_1"
         raise DataError(
             f"{place}: expected a domain name of letters, digits and underscores that does not begin "
-            f"with an underscore, found {name!r}; rename the folder, for example to {better!r}"
+            f"with an underscore, found {name!r}; rename it, for example to {better!r}"
         ) from None

@@ -2,10 +2,12 @@
 
 import hashlib
 import http.client
+import shutil
 import ssl
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,10 +48,10 @@ class ObjectStore:
             return
         remote = self._connect()
         # Written beside the final place: a fetch that is killed never leaves half an object under its hash.
-        with tempfile.TemporaryDirectory(prefix="partial-", dir=self.path) as partial_dir:
+        with _make_partial_dir(self.path) as partial_dir:
             pool = ThreadPoolExecutor(_THREADS)
             try:
-                jobs = [pool.submit(self._fetch_one, remote, oid, wanted[oid], Path(partial_dir)) for oid in missing]
+                jobs = [pool.submit(self._fetch_one, remote, oid, wanted[oid], partial_dir) for oid in missing]
                 for count, job in enumerate(as_completed(jobs), start=done + 1):
                     job.result()
                     progress(count, len(wanted), "fetched")
@@ -94,6 +96,43 @@ class ObjectStore:
             )
         place.parent.mkdir(exist_ok=True)
         partial.replace(place)
+
+
+@contextmanager
+def _make_partial_dir(store_dir: Path) -> Iterator[Path]:
+    """Yield a folder of this fetch alone, after removing those of fetches that were killed."""
+    with ExitStack() as stack:
+        # One at a time: between its making and its locking, a folder would look like that of a killed fetch.
+        with _lock(store_dir / "partial.lock"):
+            _remove_abandoned(store_dir)
+            partial_dir = Path(tempfile.mkdtemp(prefix="partial-", dir=store_dir))
+            stack.callback(shutil.rmtree, partial_dir, ignore_errors=True)
+            stack.enter_context(_lock(partial_dir / "lock"))
+        yield partial_dir
+
+
+def _remove_abandoned(store_dir: Path) -> None:
+    for partial_dir in store_dir.glob("partial-*"):
+        with suppress(OSError), _lock(partial_dir / "lock", wait=False) as is_held:
+            if is_held:
+                shutil.rmtree(partial_dir, ignore_errors=True)
+
+
+@contextmanager
+def _lock(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Lock a file until the block or the process ends, however it ends; yield whether that could be done.
+
+    It cannot if another holds the lock (with `wait`, that is waited for) or on a file system without locks.
+    """
+    import fcntl
+
+    with path.open("a") as stream:
+        is_held = True
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            is_held = False
+        yield is_held
 
 
 def probe_endpoint(endpoint: str) -> None:

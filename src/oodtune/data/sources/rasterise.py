@@ -1,15 +1,11 @@
 """From SVG icons to PNG files: wrap the icon's body, render it on white, on every core."""
 
-import math
-import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oodtune.cpus import count_cpus
 from oodtune.errors import DataError, UserError
+from oodtune.parallel import map_in_processes
 from oodtune.preprocess import decode_image
 from oodtune.progress import Progress, silent
 
@@ -17,8 +13,6 @@ SIZE = 128
 """Height and width of the pictures in pixels."""
 INK = "#222"
 """What `currentColor` means in icons that leave their colour to the page."""
-_IMAGES_PER_WORKER = 256
-_CHUNK = 16
 
 
 class Drawing(NamedTuple):
@@ -52,26 +46,9 @@ def draw_all(drawings: Sequence[Drawing], progress: Progress = silent) -> None:
         ) from None
     for directory in sorted({drawing.path.parent for drawing in drawings}):
         directory.mkdir(parents=True, exist_ok=True)
-    with _drawn(drawings) as results:
+    with map_in_processes(draw, drawings) as results:  # resvg holds the interpreter's lock
         for done, path in enumerate(results, start=1):
             progress(done, len(drawings), f"drawn {path.parent.parent.name}")
-
-
-@contextmanager
-def _drawn(drawings: Sequence[Drawing]) -> Iterator[Iterator[Path]]:
-    num_workers = min(count_cpus(), math.ceil(len(drawings) / _IMAGES_PER_WORKER))
-    if num_workers <= 1:
-        yield map(draw, drawings)
-        return
-    # Processes, because resvg holds the interpreter's lock: two threads draw no faster than one.
-    # Spawned, because a fork of a process that has threads (a progress bar) can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        try:
-            yield pool.map(draw, drawings, chunksize=_CHUNK)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def draw(drawing: Drawing) -> Path:

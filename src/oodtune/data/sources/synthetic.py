@@ -14,6 +14,7 @@ from PIL import Image
 
 from oodtune.config import DataConfig
 from oodtune.data.sources.cell import limit_cell
+from oodtune.data.sources.listing import Listing, list_directory
 from oodtune.data.sources.origin import Origin
 from oodtune.progress import Progress, silent
 
@@ -55,21 +56,20 @@ SHAPES: Final[dict[str, Callable[[Floats, Floats], npt.NDArray[np.bool_]]]] = {
 }
 
 
-def write_synthetic(
-    config: DataConfig, images_dir: Path, _downloads_dir: Path, progress: Progress = silent
-) -> list[Origin]:
-    """Write `images_dir/<domain>/<shape>/<number>.png` (RGB, 64x64); return one Origin a domain."""
+def write_synthetic(config: DataConfig, work_dir: Path, _downloads_dir: Path, progress: Progress = silent) -> Listing:
+    """Write `work_dir/<domain>/<shape>/<number>.png` (RGB, 64x64) and list them."""
     names = limit_cell((f"{number:03d}.png" for number in range(IMAGES_PER_CELL)), config.limit_per_cell)
     cells = [(domain, shape) for domain in DOMAINS for shape in SHAPES]
     for done, (domain, shape) in enumerate(cells, start=1):
-        cell_dir = images_dir / domain / shape
+        cell_dir = work_dir / domain / shape
         cell_dir.mkdir(parents=True, exist_ok=True)
         for name in names:
             pixels = draw_shape(domain, shape, number=int(name.removesuffix(".png")))
             Image.fromarray(pixels).save(cell_dir / name)
         progress(done, len(cells), f"drawn {domain}")
     about = {"source": "synthetic", "licence": "CC0-1.0", "author": "oodtune"}
-    return [Origin(domain=domain, title=f"Shapes, {domain}", **about) for domain in DOMAINS]
+    origins = [Origin(domain=domain, title=f"Shapes, {domain}", **about) for domain in DOMAINS]
+    return list_directory(work_dir, origins)
 
 
 def draw_shape(domain: str, shape: str, number: int) -> npt.NDArray[np.uint8]:

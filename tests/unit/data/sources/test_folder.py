@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from oodtune.config import DataConfig
-from oodtune.data.sources import write_images
-from oodtune.data.sources.origin import Origin
+from oodtune.data.sources import Listing, list_images
 from oodtune.errors import DataError
 
 
@@ -17,24 +16,25 @@ def make_root(tmp_path: Path, *files: str) -> Path:
     return root
 
 
-def copy(root: Path, out: Path, limit: int | None = None) -> list[Origin]:
-    config = DataConfig(source="folder", root=root, limit_per_cell=limit)
-    return write_images(config, out, out.parent / "downloads")
+def listing(root: Path, limit: int | None = None, exclude: Path | None = None) -> Listing:
+    config = DataConfig(source="folder", root=root, limit_per_cell=limit, exclude=exclude)
+    return list_images(config, root.parent / "nothing is drawn", root.parent / "downloads")
 
 
-def files_below(directory: Path) -> dict[str, str]:
-    return {path.relative_to(directory).as_posix(): path.read_text() for path in directory.rglob("*") if path.is_file()}
+def ids(found: Listing) -> list[str]:
+    return [image.id for image in found.images]
 
 
-def test_images_are_copied_byte_for_byte_under_their_own_names(tmp_path: Path) -> None:
-    root = make_root(tmp_path, "photo/dog/a b.JPG", "sketch/dog/1.png", "sketch/guinea pig/2.webp")
-    copy(root, tmp_path / "images")
-    assert files_below(tmp_path / "images") == files_below(root)
+def test_images_are_listed_where_they_lie_under_their_own_names(tmp_path: Path) -> None:
+    names = ["photo/dog/a b.JPG", "sketch/dog/1.png", "sketch/guinea pig/2.webp"]
+    root = make_root(tmp_path, *names)
+    assert [(image.id, image.path) for image in listing(root).images] == [(name, root / name) for name in names]
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
 def test_origins_are_sorted_by_domain_and_hold_no_path(tmp_path: Path) -> None:
     root = make_root(tmp_path, "sketch/dog/1.png", "art/dog/1.png")
-    origins = copy(root, tmp_path / "images")
+    origins = listing(root).origins
     assert [origin.domain for origin in origins] == ["art", "sketch"]
     assert all(str(tmp_path) not in origin.model_dump_json() for origin in origins)
 
@@ -42,14 +42,13 @@ def test_origins_are_sorted_by_domain_and_hold_no_path(tmp_path: Path) -> None:
 def test_what_operating_systems_leave_behind_is_no_image(tmp_path: Path) -> None:
     junk = (".git/config", "README.txt", "art/.DS_Store", "art/dog/Thumbs.db", "art/dog/._1.png")
     root = make_root(tmp_path, "art/dog/1.png", *junk)
-    copy(root, tmp_path / "images")
-    assert list(files_below(tmp_path / "images")) == ["art/dog/1.png"]
+    assert ids(listing(root)) == ["art/dog/1.png"]
 
 
 def test_the_limit_holds_for_each_class_of_each_domain(tmp_path: Path) -> None:
     names = [f"{domain}/{kind}/{number}.png" for domain in "ab" for kind in "xyz" for number in range(5)]
-    copy(make_root(tmp_path, *names), tmp_path / "images", limit=2)
-    cells = sorted(name.rsplit("/", 1)[0] for name in files_below(tmp_path / "images"))
+    found = listing(make_root(tmp_path, *names), limit=2)
+    cells = sorted(name.rsplit("/", 1)[0] for name in ids(found))
     assert cells == sorted(f"{domain}/{kind}" for domain in "ab" for kind in "xyz" for _ in range(2))
 
 
@@ -60,7 +59,7 @@ def test_the_limit_holds_for_each_class_of_each_domain(tmp_path: Path) -> None:
         (("1.png",), "expected a folder for each domain, found none"),
         (
             ("art-painting/dog/1.png",),
-            "found 'art-painting'; rename the folder, for example to 'art_painting'",
+            "found 'art-painting'; rename it, for example to 'art_painting'",
         ),
         (("art/1.png",), r"art/1\.png: expected the folder of a class"),
         (("art/dog/more/1.png",), "art/dog/more: expected an image, found something else"),
@@ -68,21 +67,16 @@ def test_the_limit_holds_for_each_class_of_each_domain(tmp_path: Path) -> None:
     ],
     ids=["no root", "no domains", "domain name", "no classes", "too deep", "no images"],
 )
-def test_a_wrong_layout_is_named_before_anything_is_copied(
-    files: tuple[str, ...], message: str, tmp_path: Path
-) -> None:
+def test_a_wrong_layout_is_named(files: tuple[str, ...], message: str, tmp_path: Path) -> None:
     root = make_root(tmp_path, *files)
     with pytest.raises(DataError, match=message):
-        copy(root, tmp_path / "images")
-    assert not files_below(tmp_path / "images")
+        listing(root)
 
 
 def test_excluded_images_are_left_out_before_the_limit_is_applied(tmp_path: Path) -> None:
     root = make_root(tmp_path, *(f"{domain}/x/{number}.png" for domain in "ab" for number in range(4)))
     (tmp_path / "duplicates.txt").write_text("a/x/1.png\n\na/x/2.png\nc/x/1.png\n", encoding="utf-8")
-    config = DataConfig(source="folder", root=root, exclude=tmp_path / "duplicates.txt", limit_per_cell=3)
-    write_images(config, tmp_path / "images", tmp_path / "downloads")
-    names = files_below(tmp_path / "images")
+    names = ids(listing(root, limit=3, exclude=tmp_path / "duplicates.txt"))
     assert {name for name in names if name.startswith("a/")} == {"a/x/0.png", "a/x/3.png"}
     assert len([name for name in names if name.startswith("b/")]) == 3
 
@@ -92,6 +86,5 @@ def test_a_list_that_excludes_nothing_is_refused(tmp_path: Path, text: str | Non
     root = make_root(tmp_path, "a/x/1.png", "b/x/1.png")
     if text is not None:
         (tmp_path / "list.txt").write_text(text, encoding="utf-8")
-    config = DataConfig(source="folder", root=root, exclude=tmp_path / "list.txt")
     with pytest.raises(DataError, match=r"data\.exclude"):
-        write_images(config, tmp_path / "images", tmp_path / "downloads")
+        listing(root, exclude=tmp_path / "list.txt")

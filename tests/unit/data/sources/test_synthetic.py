@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from oodtune.config import DataConfig
-from oodtune.data.sources import write_images
+from oodtune.data.sources import list_images
 from oodtune.data.sources.synthetic import (
     COLOURS,
     DOMAINS,
@@ -18,9 +18,10 @@ from oodtune.data.sources.synthetic import (
 
 def write(images_dir: Path, limit: int | None = None) -> dict[str, bytes]:
     config = DataConfig(source="synthetic", limit_per_cell=limit)
-    origins = write_images(config, images_dir, images_dir.parent / "downloads")
-    assert [origin.domain for origin in origins] == sorted(DOMAINS)
-    return {path.relative_to(images_dir).as_posix(): path.read_bytes() for path in images_dir.rglob("*.png")}
+    listing = list_images(config, images_dir, images_dir.parent / "downloads")
+    assert [origin.domain for origin in listing.origins] == sorted(DOMAINS)
+    assert all(image.path == images_dir / image.id for image in listing.images)
+    return {image.id: image.path.read_bytes() for image in listing.images}
 
 
 def test_the_set_is_the_same_bytes_every_time_and_no_picture_twice(tmp_path: Path) -> None:

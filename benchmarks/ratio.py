@@ -1,0 +1,91 @@
+"""Two things timed against each other in one run: their ratio is what a claim of speed may rest on."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from oodtune.cpus import count_cpus
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How often ours does what theirs does once. Above 1, ours is faster."""
+
+    name: str
+    ours: str
+    theirs: str
+    per_second_ours: float
+    """Median over the repeats."""
+    per_second_theirs: float
+    ratio: float
+    """Median of the ratios, each of two runs one after the other."""
+    lowest: float
+    highest: float
+    repeats: int
+    target: float
+    """The ratio that is wanted at least."""
+
+    @property
+    def met(self) -> bool:
+        return self.ratio >= self.target
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.ratio:.2f} ({self.lowest:.2f} to {self.highest:.2f}, {self.repeats} repeats; wanted "
+            f"{self.target:g}: {'met' if self.met else 'MISSED'})\n"
+            f"    {self.per_second_ours:8.0f}/s {self.ours}\n    {self.per_second_theirs:8.0f}/s {self.theirs}"
+        )
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared: both functions do the work on `count` items once."""
+
+    name: str
+    ours: tuple[str, Callable[[], object]]
+    theirs: tuple[str, Callable[[], object]]
+    count: int
+    target: float
+
+
+def measure(contest: Contest, repeats: int) -> Ratio:
+    """Run theirs and ours by turns, after one unmeasured turn of each that fills the page cache."""
+    contest.theirs[1]()
+    contest.ours[1]()
+    pairs = [(_seconds(contest.ours[1]), _seconds(contest.theirs[1])) for _ in range(repeats)]
+    ratios = [theirs / ours for ours, theirs in pairs]
+    return Ratio(
+        name=contest.name,
+        ours=contest.ours[0],
+        theirs=contest.theirs[0],
+        per_second_ours=contest.count / statistics.median(ours for ours, _ in pairs),
+        per_second_theirs=contest.count / statistics.median(theirs for _, theirs in pairs),
+        ratio=statistics.median(ratios),
+        lowest=min(ratios),
+        highest=max(ratios),
+        repeats=repeats,
+        target=contest.target,
+    )
+
+
+def describe_machine(*packages: str) -> dict[str, object]:
+    """Return what the figures depend on: CPUs, Python, versions."""
+    return {
+        "cpus": count_cpus(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
+
+
+def as_json(ratio: Ratio) -> dict[str, object]:
+    return {**asdict(ratio), "met": ratio.met}
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
