@@ -18,6 +18,7 @@ from oodtune import __version__
 from oodtune.config import Section, describe_validation_error
 from oodtune.errors import ArtifactError
 from oodtune.hashing import check_once, hash_files
+from oodtune.locks import lock_file
 
 Kind = Literal["dataset", "cache", "init", "trial", "soup", "predictions", "selection", "bundle", "report", "screen"]
 
@@ -106,6 +107,7 @@ def create_artifact(
     }
     with _partial_directory(out, begun, resume) as partial:
         writer = ArtifactWriter(partial / "files", partial / "notes")
+        (writer.path / MANIFEST).unlink(missing_ok=True)  # of a run that was killed just before the end
         yield writer
         manifest = Manifest(**begun, details=writer.details, files=_hash_files(writer))
         write_json(writer.path / MANIFEST, manifest.model_dump(mode="json", by_alias=True))
@@ -195,15 +197,20 @@ def _partial_directory(out: Path, begun: Mapping[str, Any], resume: bool) -> Ite
     partial = out.parent / f".{out.name}.partial"
     partial.mkdir(parents=True, exist_ok=True)
     finished = False
-    with (partial / "lock").open("w") as lock:
-        _lock(lock.fileno(), out)
+    with lock_file(partial / "lock", wait=False) as lock:
+        if lock == "taken":
+            raise ArtifactError(
+                f"{out}: expected to be its only writer, found another process at it; wait for that, or pass another "
+                "--out"
+            )
         begun_path, text = partial / "begun.json", json.dumps(begun, sort_keys=True)
         if not (resume and begun_path.is_file() and begun_path.read_text(encoding="utf-8") == text):
             begun_path.unlink(missing_ok=True)  # first: from here on nothing in the directory counts
             for name in ("files", "notes"):
                 shutil.rmtree(partial / name, ignore_errors=True)
-                (partial / name).mkdir()
             begun_path.write_text(text, encoding="utf-8")
+        for name in ("files", "notes"):  # a run that was killed at the very end has moved its files away
+            (partial / name).mkdir(exist_ok=True)
         try:
             yield partial
             finished = True
@@ -212,23 +219,10 @@ def _partial_directory(out: Path, begun: Mapping[str, Any], resume: bool) -> Ite
                 shutil.rmtree(partial, ignore_errors=True)
 
 
-def _lock(descriptor: int, out: Path) -> None:
-    """Lock an open file until it is closed, or its process ends in whatever way; where locks are unknown, do not."""
-    try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ArtifactError(
-            f"{out}: expected to be its only writer, found another process at it; wait for that, or pass another --out"
-        ) from None
-    except (ImportError, OSError):
-        return
-
-
 def _replace_directory(new: Path, out: Path) -> None:
-    if out.is_dir():
-        shutil.rmtree(out)
-    elif out.exists():
-        out.unlink()
+    """Put `new` in the place of `out`, with nothing slow in between: what is at `out` is one or the other."""
+    replaced = new.parent / "replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if out.exists():
+        out.replace(replaced)
     new.replace(out)

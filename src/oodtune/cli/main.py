@@ -5,7 +5,7 @@ import sys
 import typer
 
 from oodtune import __version__
-from oodtune.cli import bundle, data, pipeline, project, stages
+from oodtune.cli import bundle, data, pipeline, project, screen, stages
 
 app = typer.Typer(
     name="oodtune",
@@ -20,6 +20,7 @@ app = typer.Typer(
     ),
 )
 project.add_commands(app)
+screen.add_commands(app)
 stages.add_commands(app)
 bundle.add_commands(app)
 app.add_typer(data.app, name="data")
@@ -35,13 +36,16 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line; the console script `oodtune`."""
-    from oodtune.errors import UserError
+    from oodtune.errors import Stopped, UserError
 
     try:
         app()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         print("stopped; finished artifacts are kept", file=sys.stderr)
         sys.exit(130)

@@ -26,6 +26,12 @@ class RowStyle:
         return GLYPHS[self.marker]
 
 
+INKS = {
+    "light": {"ground": "#ffffff", "ink": "#1c2024", "soft": "#5b6570", "grid": "#e6e9ec"},
+    "dark": {"ground": "#171b20", "ink": "#eceff2", "soft": "#a2adb8", "grid": "#2b3138"},
+}
+"""Theme -> colours of what is no data."""
+
 _STYLES = {
     "trial": (
         RowStyle("#0072b2", "#56b4e9", "o"),

@@ -8,7 +8,7 @@ from math import ceil
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from oodtune.evaluate.palette import RowStyle, row_styles
+from oodtune.evaluate.palette import INKS, RowStyle, row_styles
 from oodtune.evaluate.scores import Score
 from oodtune.evaluate.table import BASELINE, label
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 Theme = Literal["light", "dark"]
 MEAN = "mean over target domains"
 
-_INKS = {
-    "light": {"ground": "#ffffff", "ink": "#1c2024", "soft": "#5b6570", "grid": "#e6e9ec"},
-    "dark": {"ground": "#171b20", "ink": "#eceff2", "soft": "#a2adb8", "grid": "#2b3138"},
-}
 _DPI = 200
 _MARGIN = 0.14
 """Free share of a panel's span on each side of its points."""
@@ -80,7 +76,7 @@ def draw_scatter(scores: Sequence[Score], picks: Mapping[str, Mapping[str, Any]]
 
     panels = scatter_panels(scores, picks)
     assert panels, "nothing was scored"
-    styles, inks = row_styles(scores), _INKS[theme]
+    styles, inks = row_styles(scores), INKS[theme]
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9.0, "axes.unicode_minus": False}):
         figure = Figure(facecolor=inks["ground"], layout="constrained")
         FigureCanvasAgg(figure)
@@ -136,7 +132,7 @@ def _draw_panel(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    inks, large = _INKS[theme], panel.title == MEAN
+    inks, large = INKS[theme], panel.title == MEAN
     axes.set_facecolor(inks["ground"])
     axes.grid(color=inks["grid"], linewidth=0.8)
     axes.set_axisbelow(True)
@@ -190,7 +186,7 @@ def _centre(axes: "Axes", panel: Panel, spans: tuple[float, ...]) -> None:
 def _draw_legend(figure: "Figure", panels: Sequence[Panel], styles: Mapping[str, RowStyle], theme: Theme) -> None:
     from matplotlib.lines import Line2D
 
-    inks = _INKS[theme]
+    inks = INKS[theme]
     entries: list[tuple[Any, str]] = [
         (
             Line2D([], [], linestyle="", marker=style.marker, markersize=10 if style.marker == "*" else 7,

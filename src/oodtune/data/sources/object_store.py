@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from oodtune.errors import DataError, UserError
+from oodtune.locks import lock_file
 from oodtune.progress import Progress
 
 _THREADS = 16
@@ -103,36 +104,19 @@ def _make_partial_dir(store_dir: Path) -> Iterator[Path]:
     """Yield a folder of this fetch alone, after removing those of fetches that were killed."""
     with ExitStack() as stack:
         # One at a time: between its making and its locking, a folder would look like that of a killed fetch.
-        with _lock(store_dir / "partial.lock"):
+        with lock_file(store_dir / "partial.lock", wait=True):
             _remove_abandoned(store_dir)
             partial_dir = Path(tempfile.mkdtemp(prefix="partial-", dir=store_dir))
             stack.callback(shutil.rmtree, partial_dir, ignore_errors=True)
-            stack.enter_context(_lock(partial_dir / "lock"))
+            stack.enter_context(lock_file(partial_dir / "lock", wait=True))
         yield partial_dir
 
 
 def _remove_abandoned(store_dir: Path) -> None:
     for partial_dir in store_dir.glob("partial-*"):
-        with suppress(OSError), _lock(partial_dir / "lock", wait=False) as is_held:
-            if is_held:
+        with suppress(OSError), lock_file(partial_dir / "lock", wait=False) as lock:
+            if lock == "ours":
                 shutil.rmtree(partial_dir, ignore_errors=True)
-
-
-@contextmanager
-def _lock(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Lock a file until the block or the process ends, however it ends; yield whether that could be done.
-
-    It cannot if another holds the lock (with `wait`, that is waited for) or on a file system without locks.
-    """
-    import fcntl
-
-    with path.open("a") as stream:
-        is_held = True
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            is_held = False
-        yield is_held
 
 
 def probe_endpoint(endpoint: str) -> None:
