@@ -23,3 +23,11 @@ class TrainingError(UserError):
 
 class ParityError(UserError):
     """An exported model does not predict what the evaluated model predicted."""
+
+
+class Stopped(Exception):  # noqa: N818  (nothing is wrong)
+    """A signal asked for an end, and the work so far is safe: the CLI prints it and exits with 128 + the signal."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

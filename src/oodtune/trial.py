@@ -59,8 +59,13 @@ class TrialRecord(Section):
     init_digest: str
     """Names the initial state; only trials that share it may be averaged."""
     best_step: int
+    """Of the snapshot that is kept; of an average, the last step that is in it or, for sma, of its snapshot."""
+    averaged_steps: tuple[int, int] | None = None
+    """First and last step of the states that the weights are the mean of; none if they are one state."""
     source_accuracy: float
-    """Mean out-split accuracy over the source domains at `best_step`, 0..1."""
+    """Mean out-split accuracy of the weights over the source domains, 0..1."""
+    statistics_move: bool = False
+    """Training changed batch-norm statistics: an average of such trials needs them estimated anew."""
 
 
 class Soup(Section):

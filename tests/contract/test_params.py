@@ -1,13 +1,18 @@
-"""`params.yaml` and `Config` hold the same keys."""
+"""Every settings file of the repository and `Config` hold the same keys."""
 
 from pathlib import Path
 
+import pytest
 import yaml
 from pydantic import BaseModel
 
-from oodtune.config import Config
+from oodtune.config import AugmentConfig, Config, MethodConfig, load_config
+from oodtune.data.recipes import RECIPES
+from oodtune.train.optimiser import milestone_steps
+from oodtune.trial import plan_trials
 
 PROJECT_DIR = Path(__file__).parents[2]
+SETTINGS = [PROJECT_DIR / "params.yaml", *sorted((PROJECT_DIR / "params").glob("*.yaml"))]
 
 
 def keys_of(settings: object, prefix: str = "") -> set[str]:
@@ -28,12 +33,31 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> set[str]:
     return fields
 
 
-def test_every_key_of_params_yaml_is_a_field_and_the_reverse() -> None:
-    settings = yaml.safe_load((PROJECT_DIR / "params.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.name)
+def test_every_key_of_a_settings_file_is_a_field_and_the_reverse(path: Path) -> None:
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     methods = settings.pop("methods")
     assert keys_of(settings) == fields_of(Config) - {"methods"}
-    assert all(set(method) == {"dropout"} for method in methods.values())
+    assert all(method.keys() >= {"dropout"} for method in methods.values())
 
 
-def test_params_yaml_is_valid() -> None:
-    Config.model_validate(yaml.safe_load((PROJECT_DIR / "params.yaml").read_text(encoding="utf-8")))
+@pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.name)
+def test_every_settings_file_is_valid(path: Path) -> None:
+    load_config(path)
+
+
+def test_the_demo_differs_from_plain_fine_tuning_in_dropout_alone() -> None:
+    settings = yaml.safe_load(SETTINGS[0].read_text(encoding="utf-8"))
+    assert all(set(method) == {"dropout"} for method in settings["methods"].values())
+
+
+def test_the_papers_settings_are_the_papers() -> None:
+    config = load_config(PROJECT_DIR / "params" / "paper.yaml")
+    assert milestone_steps(config.train) == (5000,)
+    assert config.methods["plain"] == MethodConfig()
+    assert config.methods["large_dropout"] == MethodConfig(dropout=0.9)
+    assert config.methods["ten_times_head"] == MethodConfig(head_rate_factor=10.0)
+    assert config.augment == AugmentConfig()
+    assert len(plan_trials(config.sweep)) == 4 * 3 * (2 * 3) * 3  # targets, methods, hyper-parameters, seeds
+    assert config.data.recipe is not None
+    assert set(config.sweep.target_domains) == set(RECIPES[config.data.recipe].domains)

@@ -202,6 +202,30 @@ with create_artifact(Path(sys.argv[1]), "cache", PreprocessConfig(size=17), resu
     assert begin(tmp_path / "a") == ["part", "journal"]
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_killed_while_it_puts_its_artifact_in_place_is_finished_by_the_next(tmp_path: Path, moment: str) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from oodtune import artifact
+from oodtune.config import PreprocessConfig
+replace = artifact._replace_directory
+def die(new, out):
+    if sys.argv[2] == "after":
+        replace(new, out)
+    os.kill(os.getpid(), signal.SIGKILL)
+artifact._replace_directory = die
+with artifact.create_artifact(Path(sys.argv[1]), "cache", PreprocessConfig(size=17), resume=True) as writer:
+    (writer.path / "part").touch()
+"""
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path / "a", moment], check=False)
+    assert killed.returncode == -9
+    for out in (tmp_path / "a", tmp_path / "b"):
+        with create_artifact(out, "cache", PreprocessConfig(size=17), resume=True) as writer:
+            (writer.path / "part").touch()
+    assert open_artifact(tmp_path / "a", "cache").digest == open_artifact(tmp_path / "b", "cache").digest
+
+
 def test_a_second_writer_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
     with create_artifact(tmp_path / "a", "trial") as first:
         (first.path / "part").touch()

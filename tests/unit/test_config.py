@@ -9,6 +9,7 @@ from oodtune.config import (
     DataConfig,
     ServeConfig,
     StageParams,
+    TrainConfig,
     describe_validation_error,
     load_config,
     parse_config,
@@ -145,3 +146,8 @@ def test_settings_of_images_that_are_refused(settings: dict[str, object], said: 
 
 def test_a_table_needs_no_root() -> None:
     assert DataConfig.model_validate({"source": "csv", "table": {"file": "a.csv"}}).root is None
+
+
+def test_a_warm_up_that_never_ends_is_refused() -> None:
+    with pytest.raises(ValidationError, match="expected fewer than the 10 steps of training, found 10"):
+        TrainConfig(steps=10, warmup_steps=10)

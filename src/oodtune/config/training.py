@@ -32,6 +32,8 @@ class AugmentConfig(Section):
     jitter: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """Largest relative change of brightness, contrast and saturation, and of hue in turns."""
     grayscale_probability: Probability = 0.1
+    erase_probability: Probability = 0.0
+    """Of painting over a rectangle, 2 to 33 % of the area (Zhong et al., arXiv 1708.04896); DomainBed has none."""
 
     @model_validator(mode="after")
     def _hue_stays_on_the_circle(self) -> Self:
@@ -74,6 +76,10 @@ class TrainConfig(Section):
     def _fits_together(self) -> Self:
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"train.milestones: expected shares that rise, found {list(self.milestones)}")
+        if self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"train.warmup_steps: expected fewer than the {self.steps} steps of training, found {self.warmup_steps}"
+            )
         if self.accumulate > self.batch_per_domain:
             raise ValueError(
                 f"train.accumulate: expected at most batch_per_domain ({self.batch_per_domain}) parts, found "

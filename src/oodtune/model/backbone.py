@@ -9,7 +9,8 @@ import timm
 import torch
 from timm.data.config import resolve_model_data_config
 from timm.layers.drop import DropPath
-from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg, is_model_pretrained
+from timm.models import get_arch_pretrained_cfgs, get_pretrained_cfg, group_parameters, is_model_pretrained
+from timm.models._manipulate import MATCH_PREV_GROUP
 from torch import Tensor, nn
 
 from oodtune.config import BackboneConfig
@@ -25,7 +26,8 @@ def create_backbone(name: str, image_size: int) -> nn.Module:
     """Build timm's `name` with random weights: normalised pixels (B, 3, S, S) -> penultimate features (B, D).
 
     S is `image_size`, in pixels; D is `count_features`. The features are what timm's own linear classifier
-    would be given. Nothing in the backbone is random in training mode: all dropout of a trial is our own.
+    would be given; a classifier with layers of its own (LeViT's norm, CAFormer's MLP) is left out whole.
+    Nothing in the backbone is random in training mode: all dropout of a trial is our own.
     Raises ConfigError if timm has no such model, or cannot build it for this image size.
     """
     require_known(name)
@@ -55,6 +57,26 @@ def count_features(backbone: nn.Module) -> int:
     width = backbone.head_hidden_size
     assert isinstance(width, int)
     return width
+
+
+def stage_parameters(backbone: nn.Module) -> list[list[str]]:
+    """Return the names of the parameters of each stage, from the pixels on.
+
+    Stages are timm's own coarse groups: the stem, then every stage of a convolutional network or every
+    block of a transformer. What follows the last (a norm, a hidden layer) belongs to it.
+    Raises ConfigError if timm divides this model into no stages.
+    """
+    try:
+        matcher: Any = getattr(backbone, "group_matcher")(coarse=True)  # noqa: B009 - mypy takes it for a tensor
+    except (AttributeError, AssertionError):
+        raise ConfigError(
+            "train.trained_stages: expected a backbone that timm divides into stages, found one that it does not; "
+            "set it to 0 for the head alone or to null for everything"
+        ) from None
+    if isinstance(matcher, dict):
+        matcher = {**matcher, "rest": [("", MATCH_PREV_GROUP)]}
+    groups: dict[int, list[str]] = group_parameters(backbone, matcher)
+    return [groups[number] for number in sorted(groups)]
 
 
 def pixel_statistics(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -111,7 +133,7 @@ def _silence(backbone: nn.Module) -> None:
     for module in backbone.modules():
         if isinstance(module, DropPath):
             module.drop_prob = 0.0
-        elif isinstance(module, nn.Dropout):
+        elif isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
 
 

@@ -9,7 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from oodtune.model.backbone import count_features, create_backbone, pixel_statistics
+from oodtune.errors import ConfigError
+from oodtune.model.backbone import count_features, create_backbone, pixel_statistics, stage_parameters
 from oodtune.trial import NetworkSpec
 
 
@@ -30,7 +31,7 @@ class Normalise(nn.Module):
 
 
 class Network(nn.Module):
-    """An image classifier whose batch-norm statistics stay those of the pretrained backbone."""
+    """An image classifier of which everything is trained but the batch-norm statistics, unless `freeze` says so."""
 
     def __init__(self, normalise: Normalise, backbone: nn.Module, head: nn.Linear, dropout: float) -> None:
         super().__init__()
@@ -38,6 +39,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = head
+        self._trainable = {name for name, weight in backbone.named_parameters() if weight.requires_grad}
+        self._moving_norms: list[nn.Module] = []
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (B, K) of pixels (B, 3, H, W), float32 in 0..255."""
@@ -55,12 +58,33 @@ class Network(nn.Module):
         logits: Tensor = self.head(features)
         return logits
 
+    def freeze(self, trained_stages: int | None = None, batch_norm: bool = True) -> Self:
+        """Choose what is trained: the last `trained_stages` of the backbone (None: all of it), and the head.
+
+        With `batch_norm`, statistics stay those of the pretrained backbone, and only scale and shift are
+        trained; without, the statistics of trained stages are those of the batch, and move with it.
+        Raises ConfigError if the backbone has fewer stages.
+        """
+        trained = self._trainable & _last_stages(self.backbone, trained_stages)
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(name in trained)
+        norms = [module for module in self.backbone.modules() if _has_statistics(module) and _is_trained(module)]
+        self._moving_norms = [] if batch_norm else norms
+        return self.train(self.training)
+
+    @property
+    def statistics_move(self) -> bool:
+        """True if training changes batch-norm statistics: averaged weights then need them estimated anew."""
+        return bool(self._moving_norms)
+
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout on or off. Batch-norm statistics stay frozen; its affine weights are trained."""
+        """Switch training mode on or off: dropout, and the batch norm that `freeze` does not keep as it was."""
         super().train(mode)
         for module in self.backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if _has_statistics(module):
                 module.eval()
+        for norm in self._moving_norms:
+            norm.train(mode)
         return self
 
 
@@ -75,3 +99,27 @@ def build_network(spec: NetworkSpec, dropout: float = 0.0) -> Network:
     head = nn.Linear(count_features(backbone), len(spec.classes))
     network = Network(Normalise(mean, std), backbone, head, dropout)
     return network.to(memory_format=torch.channels_last)  # convolutions are several times faster in it
+
+
+def _last_stages(backbone: nn.Module, count: int | None) -> set[str]:
+    """Return the names of the parameters of the last `count` stages. Raises ConfigError if there are fewer."""
+    if count is None:
+        return {name for name, _ in backbone.named_parameters()}
+    if count == 0:
+        return set()
+    stages = stage_parameters(backbone)
+    if count > len(stages):
+        raise ConfigError(
+            f"train.trained_stages: expected at most {len(stages)}, which is what this backbone has with its stem, "
+            f"found {count}; lower it, or set null for everything"
+        )
+    return {name for stage in stages[-count:] for name in stage}
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    """True for batch norms of every kind: timm's EvoNorm has statistics, too, and is no subclass of torch's."""
+    return "running_var" in module._buffers
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters(recurse=False))

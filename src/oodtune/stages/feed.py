@@ -1,12 +1,15 @@
 """What a trial is fed: batches of its source domains to train on, their out-splits to be measured on."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from oodtune.config import AugmentConfig, TrainConfig
 from oodtune.data.augment import augment
@@ -20,8 +23,9 @@ from oodtune.data.batches import (
 )
 from oodtune.data.cache import Cache, Examples, open_cache
 from oodtune.data.sampling import step_seed
-from oodtune.evaluate.logits import compute_logits
-from oodtune.evaluate.metrics import accuracy
+from oodtune.evaluate.metrics import accuracy, negative_log_likelihood
+from oodtune.model.inference import map_images
+from oodtune.train.history import Measurement, State
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,24 @@ class Feed:
         augmented = augment(pixels, self.augment, batch.generator)
         return augmented.contiguous(memory_format=torch.channels_last), labels
 
-    def measure(self, network: nn.Module) -> dict[str, float]:
-        """Return the accuracy, 0..1, on the out-split of every source domain."""
-        return {
-            domain: accuracy(compute_logits(network, examples.images, self.device), examples.labels)
-            for domain, examples in self.out_splits.items()
-        }
+    def measure(self, network: nn.Module, *others: State) -> list[Measurement]:
+        """Measure the network on the out-split of every source domain, then with each of `others` as its state.
+
+        Every image is read once, for all of them. The network is in evaluation mode afterwards.
+        """
+        network.eval()
+        forwards: list[Callable[[Tensor], Tensor]] = [
+            network,
+            *(partial(functional_call, network, dict(other)) for other in others),
+        ]
+        accuracies: list[dict[str, float]] = [{} for _ in forwards]
+        losses: list[dict[str, float]] = [{} for _ in forwards]
+        for domain, examples in self.out_splits.items():
+            logits = map_images(partial(_apply_all, forwards), examples.images, self.device).numpy()  # (N, M, K)
+            for place in range(len(forwards)):
+                accuracies[place][domain] = accuracy(logits[:, place], examples.labels)
+                losses[place][domain] = negative_log_likelihood(logits[:, place], examples.labels)
+        return [Measurement(*both) for both in zip(accuracies, losses, strict=True)]
 
     def close(self) -> None:
         """End what runs in the background."""
@@ -86,9 +102,16 @@ def open_feed(
     resident = fits_on_device(count_bytes(in_splits), free_device_bytes(device))
     return Feed(
         cache=cache,
-        batches=(ResidentBatches if resident else StreamedBatches)(in_splits, train.batch_per_domain, seed, device),
+        batches=(ResidentBatches if resident else StreamedBatches)(
+            in_splits, train.batch_per_domain, seed, device, train.replacement
+        ),
         out_splits={domain: cache.examples(domain, "out") for domain in domains},
         augment=augment,
         seed=seed,
         device=device,
     )
+
+
+def _apply_all(forwards: Sequence[Callable[[Tensor], Tensor]], pixels: Tensor) -> Tensor:
+    """Return the logits (B, M, K) of M functions of pixels (B, 3, S, S)."""
+    return torch.stack([forward(pixels) for forward in forwards], 1)

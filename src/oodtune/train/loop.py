@@ -1,100 +1,209 @@
-"""The training loop: steps, snapshots, and the best of them by source out-split accuracy."""
+"""The training loop: steps, snapshots, and checkpoints from which the same command goes on, bit for bit."""
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from oodtune.config import TrainConfig
-from oodtune.errors import TrainingError
+from oodtune.config import MethodConfig, TrainConfig
+from oodtune.errors import DataError, Stopped, TrainingError
 from oodtune.progress import Progress, silent
+from oodtune.train.averages import Mean, create_average
+from oodtune.train.checkpoint import Checkpoints
+from oodtune.train.history import History, Measurement, Snapshot, State
+from oodtune.train.mixout import mixed_forward
 from oodtune.train.optimiser import create_optimiser, create_schedule
-from oodtune.train.update import update
+from oodtune.train.run import Run
+from oodtune.train.stop import StopRequest
+from oodtune.train.update import choose_precision, update
 
-DrawBatch = Callable[[int], tuple[Tensor, Tensor]]
-"""Step -> augmented pixels (B, 3, S, S) and labels (B,) of that step, on the network's device."""
-_CHECK_EVERY = 10
+_LOOK_EVERY = 10
 """Steps between looks at the loss: each look waits for the device."""
 
 
+class Source(Protocol):
+    """Images of the source domains; the target domain has no way in."""
+
+    def draw_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Return augmented pixels (B, 3, S, S) and labels (B,) of a step, on the network's device.
+
+        All randomness of the step follows from it: afterwards, torch's generator is in a state of that step.
+        """
+
+    def measure(self, network: nn.Module, *others: State) -> list[Measurement]:
+        """Measure the network in evaluation mode, then with each of the `others` as its state; one pass."""
+
+
 @dataclass(frozen=True)
-class Snapshot:
-    """What was measured at one step."""
+class Recipe:
+    """How one trial is trained."""
 
-    step: int
-    loss: float | None
-    """Mean training loss since the last snapshot; None before the first step."""
-    accuracy: dict[str, float]
-    """Source domain -> out-split accuracy, 0..1."""
-
-    @property
-    def source_accuracy(self) -> float:
-        """Mean over the source domains: what the snapshot is chosen by."""
-        return sum(self.accuracy.values()) / len(self.accuracy)
+    train: TrainConfig
+    method: MethodConfig
+    learning_rate: float
+    weight_decay: float
 
 
-@dataclass
-class History:
-    """Every snapshot's measurements, and the weights of the best trained one."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What a trial tells, and how it survives."""
 
-    snapshots: list[Snapshot] = field(default_factory=list)
-    best: Snapshot | None = None
-    best_state: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, snapshot: Snapshot, network: nn.Module) -> None:
-        self.snapshots.append(snapshot)
-        if snapshot.step == 0:
-            return  # the initial state is measured, but it is no trained model
-        if self.best is None or snapshot.source_accuracy > self.best.source_accuracy:
-            self.best = snapshot
-            self.best_state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    progress: Progress = silent
+    log: Callable[[list[Snapshot]], None] = lambda snapshots: None
+    """Called with all snapshots: at the start, and whenever there is a new one."""
+    checkpoints: Checkpoints | None = None
+    stop: StopRequest = field(default_factory=StopRequest)
 
 
-def train_network(
-    network: nn.Module,
-    draw_batch: DrawBatch,
-    measure: Callable[[], dict[str, float]],
-    config: TrainConfig,
-    learning_rate: float,
-    weight_decay: float,
-    progress: Progress = silent,
-) -> History:
-    """Train `network` in place for `config.steps` steps.
+def train_network(network: nn.Module, source: Source, recipe: Recipe, around: Surroundings) -> History:
+    """Train `network`, which is in its initial state, in place; returns what was measured and what is kept.
 
-    `measure` returns the accuracy on each source out-split; the target domain has no way in.
-    Raises TrainingError as soon as the loss is found not to be finite.
+    Goes on from the newest checkpoint, if there is one. Raises TrainingError if the loss is found not to be
+    finite or memory is short, and Stopped, after writing a checkpoint, if a signal asked for an end.
     """
-    optimiser = create_optimiser(network, config, learning_rate, weight_decay)
-    schedule = create_schedule(optimiser, config)
-    history = History()
-    history.add(Snapshot(0, None, measure()), network)
-    for first, last in _stretches(config):
-        network.train()
-        losses = []
-        for step in range(first, last):
-            losses.append(update(network, optimiser, *draw_batch(step)))
-            schedule.step()
-            if (step + 1) % _CHECK_EVERY == 0 or step + 1 == last:
-                loss = _finite_loss(losses[-_CHECK_EVERY:], step + 1, learning_rate)
-                progress(step + 1, config.steps, f"loss {loss:.3f}")
-        network.eval()
-        history.add(Snapshot(last, float(torch.stack(losses).mean()), measure()), network)
-    return history
+    config = recipe.train
+    precision = choose_precision(config, next(network.parameters()).device)
+    forward = mixed_forward(network, recipe.method.mixout)
+    run = _begin(network, source, recipe, around)
+    schedule = create_schedule(run.optimiser, config, run.step)
+    pace = _Pace(run, config, around.progress)
+    state = network.state_dict()  # the network's own tensors, which every step changes in place
+    network.train()
+    for step in range(run.step, config.steps):
+        with _explained(step, recipe):
+            batch = source.draw_batch(step)
+            run.losses.append(update(forward, run.optimiser, *batch, config.accumulate, precision))
+        run.step = step + 1
+        schedule.step()
+        run.average.add(run.step, state)
+
+        if _falls_on(run.step, _LOOK_EVERY, config) or _falls_on(run.step, config.checkpoint_every, config):
+            pace.show(_finite_loss(run, recipe), len(batch[1]))
+        if _falls_on(run.step, config.snapshot_every, config):
+            _take_snapshot(run, source, recipe, around)
+            network.train()
+        if run.average.closed:
+            break
+        _survive(run, config, around)
+    _keep_last(run, source, recipe)
+    return run.history
 
 
-def _stretches(config: TrainConfig) -> Iterator[tuple[int, int]]:
-    """Yield the first and one-past-last step of each stretch that ends in a snapshot."""
-    for first in range(0, config.steps, config.snapshot_every):
-        yield first, min(first + config.snapshot_every, config.steps)
+def _begin(network: nn.Module, source: Source, recipe: Recipe, around: Surroundings) -> Run:
+    """Return the trial as its newest checkpoint has it, or at step 0, where the initial state is measured."""
+    optimiser = create_optimiser(
+        network, recipe.train, recipe.learning_rate, recipe.weight_decay, recipe.method.head_rate_factor
+    )
+    run = Run(network, optimiser, create_average(recipe.method, network.state_dict()))
+    checkpoint = None if around.checkpoints is None else around.checkpoints.newest()
+    if checkpoint is None:
+        run.history.snapshots.append(Snapshot(0, None, *_measure(run, source, recipe)))
+    else:
+        run.restore(checkpoint)
+    around.log(run.history.snapshots)
+    return run
 
 
-def _finite_loss(losses: list[Tensor], step: int, learning_rate: float) -> float:
-    loss = float(torch.stack(losses).mean())
+def _take_snapshot(run: Run, source: Source, recipe: Recipe, around: Surroundings) -> None:
+    """Measure the live weights and the average, if there is one, and keep the better ones."""
+    average = run.average.at_snapshot()
+    states: list[State] = [] if average is None else [average.value()]
+    loss = float(torch.stack(run.losses).mean())
+    snapshot = Snapshot(run.step, loss, *_measure(run, source, recipe, *states))
+    run.losses.clear()
+    run.history.snapshots.append(snapshot)
+    if run.average.keeps_best:
+        state = states[0] if states else run.network.state_dict()
+        run.history.keep_best(snapshot, state, None if average is None else average.steps)
+    run.average.end_segment(snapshot.live.source_loss)
+    around.log(run.history.snapshots)
+
+
+def _keep_last(run: Run, source: Source, recipe: Recipe) -> None:
+    """Keep the average that is known at the end only; the last state if it came to nothing."""
+    if run.average.keeps_best:
+        return
+    average: Mean | None = run.average.at_end()
+    if average is not None:
+        run.network.load_state_dict(average.value())
+    (measured,) = _measure(run, source, recipe)
+    step, steps = (run.step, None) if average is None else (average.last_step, average.steps)
+    run.history.keep(step, steps, measured.source_accuracy, run.network.state_dict())
+
+
+def _measure(run: Run, source: Source, recipe: Recipe, *others: State) -> list[Measurement]:
+    with _explained(run.step, recipe):
+        return source.measure(run.network, *others)
+
+
+def _survive(run: Run, config: TrainConfig, around: Surroundings) -> None:
+    """Write a checkpoint if one is due. Raises Stopped if a signal asked for an end."""
+    stopped_by = around.stop.signal
+    if around.checkpoints is not None and (stopped_by is not None or run.step % config.checkpoint_every == 0):
+        around.checkpoints.save(run.checkpoint())
+    if stopped_by is None:
+        return
+    written = around.checkpoints is not None and around.checkpoints.wait()
+    state = "a checkpoint is written, and the same command goes on from it" if written else "without a new checkpoint"
+    raise Stopped(f"{stopped_by.name} after step {run.step} of {config.steps}; {state}", stopped_by)
+
+
+def _falls_on(step: int, every: int, config: TrainConfig) -> bool:
+    return step % every == 0 or step == config.steps
+
+
+def _finite_loss(run: Run, recipe: Recipe) -> float:
+    """Return the mean of the latest losses. Raises TrainingError if it is not finite."""
+    loss = float(torch.stack(run.losses[-_LOOK_EVERY:]).mean())
     if not math.isfinite(loss):
         raise TrainingError(
-            f"step {step}: expected a finite loss, found {loss}; lower the learning rate (it is {learning_rate:g}) "
-            "or check the pretrained weights"
+            f"step {run.step}: expected a finite loss, found {loss}; lower the learning rate (it is "
+            f"{recipe.learning_rate:g}) or check the pretrained weights: the same command would end here again"
         )
     return loss
+
+
+@contextmanager
+def _explained(step: int, recipe: Recipe) -> Iterator[None]:
+    """Turn what the device or the disk refuse in a step into one line."""
+    config = recipe.train
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"step {step}: expected to read images of the cache, found: {error}; make it again with `oodtune cache`"
+        ) from None
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        raise TrainingError(
+            f"step {step}: expected memory for a batch in {config.accumulate} parts, found: "
+            f"{str(error).splitlines()[0]}; raise train.accumulate (it is {config.accumulate}) or lower "
+            f"train.batch_per_domain (it is {config.batch_per_domain})"
+        ) from None
+
+
+class _Pace:
+    """Shows how training goes on, and how fast."""
+
+    def __init__(self, run: Run, config: TrainConfig, progress: Progress) -> None:
+        self._run = run
+        self._config = config
+        self._progress = progress
+        self._step = run.step
+        self._time_s = perf_counter()
+
+    def show(self, loss: float, batch_size: int) -> None:
+        """Show the loss; images/s since the last time, evaluation included; iid accuracy, the latest and best."""
+        now_s = perf_counter()
+        images_per_s = (self._run.step - self._step) * batch_size / (now_s - self._time_s)
+        history = self._run.history
+        latest = history.snapshots[-1].chosen.source_accuracy
+        what = f"loss {loss:.3f}, {images_per_s:.0f} images/s, iid {latest:.1%}, best {history.best_accuracy:.1%}"
+        self._progress(self._run.step, self._config.steps, what)
+        self._step, self._time_s = self._run.step, now_s

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from oodtune.config import AugmentConfig
-from oodtune.data.augment import augment, crop_and_flip, hue_rotation, recolour
+from oodtune.data.augment import augment, crop_and_flip, erase, hue_rotation, recolour
 
 OFF = AugmentConfig(crop_scale_min=1.0, flip_probability=0.0, jitter=0.0, grayscale_probability=0.0)
 
@@ -76,3 +76,33 @@ def test_a_full_turn_of_the_hue_changes_nothing_and_a_half_turn_does() -> None:
 def test_turning_the_hue_keeps_luma() -> None:
     luma = torch.tensor([0.299, 0.587, 0.114])
     assert torch.allclose(luma @ hue_rotation(torch.tensor([0.3]))[0], luma, atol=1e-4)
+
+
+def test_erasing_paints_one_rectangle_in_the_mean_colour() -> None:
+    images = 255 * torch.rand(200, 3, 40, 40, generator=generator(1))
+    erased = erase(images, AugmentConfig(erase_probability=1.0), generator())
+    painted = (erased != images).all(1)  # (200, 40, 40)
+    for image, mean, area in zip(erased, images.mean((2, 3)), painted, strict=True):
+        down, across = area.any(1), area.any(0)
+        assert torch.equal(area, down.view(-1, 1) & across.view(1, -1))
+        assert torch.allclose(image[:, area], mean.view(3, 1))
+        for side in (down, across):
+            (places,) = torch.where(side)
+            assert len(places) == places[-1] - places[0] + 1
+    shares = painted.float().mean((1, 2))
+    assert 0.0 < shares.min() < 0.05
+    assert 0.3 < shares.max() < 0.4
+
+
+def test_erasing_hits_every_part_of_the_image_and_its_share_of_images() -> None:
+    images = 255 * torch.rand(1000, 3, 8, 8, generator=generator(1))
+    painted = (erase(images, AugmentConfig(erase_probability=0.25), generator()) != images).all(1)
+    assert painted.any(0).all()
+    assert painted.any(2).any(1).float().mean().item() == pytest.approx(0.25, abs=0.055)  # four standard deviations
+
+
+def test_erasing_nothing_draws_nothing(pixels: Tensor) -> None:
+    first, second = generator(), generator()
+    augment(pixels, AugmentConfig(), first)
+    recolour(crop_and_flip(pixels, AugmentConfig(), second), AugmentConfig(), second)
+    assert torch.equal(torch.rand(4, generator=first), torch.rand(4, generator=second))

@@ -49,6 +49,15 @@ def test_a_step_draws_what_its_seed_says_in_whatever_order_steps_come(kind) -> N
     batches.close()
 
 
+@pytest.mark.parametrize("kind", [StreamedBatches, ResidentBatches])
+def test_without_replacement_an_epoch_has_every_image_once(kind) -> None:  # type: ignore[no-untyped-def]
+    batches = kind([examples(1), examples(2, num=20)], 5, 7, CPU, replacement=False)
+    labels = [batches.draw(step).labels.reshape(2, 5) for step in range(4)]
+    batches.close()
+    assert sorted(torch.cat([one[0] for one in labels[:2]]).tolist()) == list(range(10))
+    assert sorted(torch.cat([one[1] for one in labels]).tolist()) == list(range(20))
+
+
 def test_sources_of_more_images_than_are_moved_at_once_are_moved_whole() -> None:
     source = examples(1, num=250)
     long = Examples(np.concatenate([source.images[:]] * 3), np.arange(750, dtype=np.int64), tuple(map(str, range(750))))

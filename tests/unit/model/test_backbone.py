@@ -1,3 +1,4 @@
+import itertools
 import os
 from pathlib import Path
 
@@ -10,7 +11,13 @@ from torch import Tensor, nn
 
 from oodtune.config import BackboneConfig
 from oodtune.errors import ConfigError, UserError
-from oodtune.model.backbone import count_features, create_backbone, pixel_statistics, pretrained_state
+from oodtune.model.backbone import (
+    count_features,
+    create_backbone,
+    pixel_statistics,
+    pretrained_state,
+    stage_parameters,
+)
 
 torch.set_num_threads(1)  # threads collapse when test workers share the cores
 
@@ -48,6 +55,39 @@ def test_features_are_what_timms_own_classifier_is_given(name: str) -> None:
     assert features.shape == (2, count_features(backbone))
     assert torch.equal(features, given[0])
     assert features.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "num_stages", "last"),
+    [
+        ("resnet18", 5, {"layer4"}),
+        ("tf_efficientnet_lite0", 8, {"blocks.6", "conv_head", "bn2"}),
+        ("mobilenetv3_small_050", 7, {"blocks.5", "conv_head"}),
+        ("convnext_atto", 5, {"stages.3", "head.norm"}),
+        ("vit_tiny_patch16_224", 13, {"blocks.11", "norm"}),
+        ("vit_small_patch14_dinov2", 13, {"blocks.11", "norm"}),
+        ("vit_xsmall_patch16_clip_224", 11, {"blocks.9", "norm"}),
+        ("swin_tiny_patch4_window7_224", 5, {"layers.3", "norm"}),
+    ],
+)
+def test_stages_are_the_stem_and_timms_own_and_what_follows_the_last_is_in_it(
+    name: str, num_stages: int, last: set[str]
+) -> None:
+    with torch.device("meta"):
+        backbone = timm.create_model(name, num_classes=0)
+    stages = stage_parameters(backbone)
+    assert len(stages) == num_stages
+    assert sorted(itertools.chain(*stages)) == sorted(name for name, _ in backbone.named_parameters())
+    assert all(name.startswith(tuple(f"{part}." for part in last)) for name in stages[-1])
+    assert all(any(name.startswith(f"{part}.") for name in stages[-1]) for part in last)
+
+
+@pytest.mark.parametrize("name", ["poolformer_s12", "rdnet_tiny"])
+def test_backbone_that_timm_does_not_divide_is_an_error_with_advice(name: str) -> None:
+    with torch.device("meta"):
+        backbone = timm.create_model(name, num_classes=0)
+    with pytest.raises(ConfigError, match=r"train.trained_stages: expected .* 0 for the head alone or to null"):
+        stage_parameters(backbone)
 
 
 def test_transformer_is_built_for_the_image_size() -> None:

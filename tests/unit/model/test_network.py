@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
 from oodtune.config import PreprocessConfig
+from oodtune.errors import ConfigError
 from oodtune.model.bundled import bundled_state
 from oodtune.model.network import Network, build_network
 from oodtune.trial import NetworkSpec
@@ -112,3 +115,102 @@ def test_every_trained_weight_gets_a_gradient(pixels: Tensor) -> None:
     network = make_network("resnet18", dropout=0.9).train()
     network(pixels).square().sum().backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+
+
+def trained_by(network: Network, pixels: Tensor) -> set[str]:
+    """Return the names of the parameters that get a gradient, without the last two parts."""
+    network.zero_grad()
+    network(pixels).square().sum().backward()
+    return {name.rsplit(".", 2)[0] for name, weight in network.named_parameters() if weight.grad is not None}
+
+
+def statistics_of(network: Network) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.named_buffers() if "running_" in name}
+
+
+def moved_by(network: Network, pixels: Tensor) -> set[str]:
+    """Return the names of the statistics that a forward pass changes."""
+    before = statistics_of(network)
+    network(pixels)
+    return {name for name, value in statistics_of(network).items() if not torch.equal(value, before[name])}
+
+
+def test_no_trained_stage_is_the_head_alone(pixels: Tensor) -> None:
+    network = make_network("resnet18", dropout=0.0).freeze(trained_stages=0, batch_norm=False).train()
+    network(pixels).square().sum().backward()
+    assert {name for name, weight in network.named_parameters() if weight.grad is not None} == {
+        "head.weight",
+        "head.bias",
+    }
+    assert not network.features(pixels).requires_grad  # nothing is kept for a backward pass through the backbone
+    assert moved_by(network, pixels) == set()
+    assert not network.statistics_move
+
+
+def test_the_last_stages_are_trained_and_no_gradient_goes_further(pixels: Tensor) -> None:
+    network = make_network("resnet18", dropout=0.0).freeze(trained_stages=2).train()
+    reached: list[bool] = []
+    network.get_submodule("backbone.layer2").register_forward_hook(
+        lambda _, inputs, output: reached.append(output.requires_grad)
+    )
+    assert {name.split(".")[1] for name in trained_by(network, pixels) if name != "head"} == {"layer3", "layer4"}
+    assert reached == [False]
+
+
+def test_as_many_stages_as_there_are_is_everything(pixels: Tensor) -> None:
+    network = make_network("resnet18", dropout=0.0).freeze(trained_stages=5)
+    assert all(weight.requires_grad for weight in network.parameters())
+
+
+def test_more_stages_than_there_are_is_an_error_that_says_how_many() -> None:
+    with pytest.raises(ConfigError, match=r"train.trained_stages: expected at most 5.*found 6"):
+        make_network("resnet18", dropout=0.0).freeze(trained_stages=6)
+
+
+def test_freezing_anew_forgets_what_was_frozen_before() -> None:
+    network = make_network("resnet18", dropout=0.0).freeze(trained_stages=0).freeze()
+    assert all(weight.requires_grad for weight in network.parameters())
+
+
+def test_weights_that_timm_never_trains_stay_frozen() -> None:
+    network = make_network("resnet18", dropout=0.0)
+    fixed = network.backbone.get_parameter("conv1.weight").requires_grad_(False)
+    again = Network(network.normalise, network.backbone, network.head, 0.0).freeze()
+    assert not fixed.requires_grad
+    assert again.backbone.get_parameter("bn1.weight").requires_grad
+
+
+@pytest.mark.parametrize(("trained_stages", "moving"), [(None, 40), (1, 10)])
+def test_free_batch_norm_moves_the_statistics_of_trained_stages_in_training_only(
+    trained_stages: int | None, moving: int, pixels: Tensor
+) -> None:
+    network = make_network("resnet18", dropout=0.0).freeze(trained_stages, batch_norm=False)
+    assert network.statistics_move
+    assert len(moved_by(network.train(), pixels)) == moving  # mean and variance of each norm
+    assert moved_by(network.eval(), pixels) == set()
+    assert len(moved_by(network.train(), pixels)) == moving
+
+
+def test_free_batch_norm_normalises_by_the_batch(pixels: Tensor) -> None:
+    network = make_network("resnet18", dropout=0.0).freeze(batch_norm=False).train()
+    seen: list[Tensor] = []
+    norm = network.get_submodule("backbone.layer1.0.bn1")
+    norm.register_forward_hook(
+        lambda _, inputs, output: seen.extend([inputs[0], output.clone()])
+    )  # ReLU comes in place
+    network(pixels)
+    given, normalised = seen
+    variance, mean = torch.var_mean(given, (0, 2, 3), correction=0, keepdim=True)
+    assert torch.allclose(normalised, (given - mean) / (variance + 1e-5).sqrt(), atol=1e-4)
+
+
+def test_a_copy_of_a_network_moves_its_own_statistics(pixels: Tensor) -> None:
+    network = make_network("resnet18", dropout=0.0).freeze(batch_norm=False).train()
+    other = copy.deepcopy(network)
+    before = statistics_of(network)
+    assert len(moved_by(other.train(), pixels)) == 40
+    assert all(torch.equal(value, before[name]) for name, value in statistics_of(network).items())
+
+
+def test_a_network_without_batch_norm_has_no_statistics_to_move() -> None:
+    assert not make_network("vit_tiny_patch16_224", dropout=0.0).freeze(batch_norm=False).statistics_move

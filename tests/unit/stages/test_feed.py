@@ -3,14 +3,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from torch import nn
 
 from oodtune.config import AugmentConfig, TrainConfig
 from oodtune.data.augment import augment
 from oodtune.data.batches import ResidentBatches, StreamedBatches
 from oodtune.data.cache import open_cache
 from oodtune.data.sampling import step_seed
+from oodtune.evaluate.logits import compute_logits
+from oodtune.evaluate.metrics import accuracy, negative_log_likelihood
+from oodtune.pixels import Pixels, Places
 from oodtune.stages.feed import Feed, open_feed
 from tests.fixtures.small_cache import write_cache
 
@@ -74,3 +79,45 @@ def test_a_closed_feed_leaves_no_thread_behind(cache_path: Path) -> None:
     with feed_of(cache_path) as feed:
         feed.draw_batch(0)
     assert threading.active_count() == before
+
+
+class Counted:
+    """Images that count how often each is read."""
+
+    def __init__(self, images: Pixels) -> None:
+        self.images = images
+        self.shape = images.shape
+        self.reads = np.zeros(len(images), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, places: slice | Places, /) -> npt.NDArray[np.uint8]:
+        self.reads[places] += 1
+        return self.images[places]
+
+
+def network_of(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 16 * 16, 2))
+
+
+def test_live_and_averaged_weights_are_measured_in_one_pass_as_each_would_be_alone(cache_path: Path) -> None:
+    live, averaged = network_of(0), network_of(1)
+    with feed_of(cache_path) as feed:
+        counted = {name: replace(one, images=Counted(one.images)) for name, one in feed.out_splits.items()}
+        both = replace(feed, out_splits=counted).measure(live, averaged.state_dict())
+        assert both == [*feed.measure(live), *feed.measure(averaged)]
+        assert both[0] != both[1]
+        for domain, examples in counted.items():
+            assert isinstance(examples.images, Counted)
+            assert (examples.images.reads == 1).all()
+            logits = compute_logits(live, examples.images, CPU)
+            assert both[0].accuracy[domain] == accuracy(logits, examples.labels)
+            assert both[0].loss[domain] == negative_log_likelihood(logits, examples.labels)
+
+
+def test_the_target_domain_is_not_measured(cache_path: Path) -> None:
+    with feed_of(cache_path) as feed:
+        (measured,) = feed.measure(network_of(0))
+    assert measured.accuracy.keys() == measured.loss.keys() == {"clay", "ink"}
