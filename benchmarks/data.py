@@ -1,6 +1,6 @@
 """Images: building the cache, reading batches from it, checking a set; each against the plain way.
 
-    python -m benchmarks.data --images 4000 --repeats 3
+    python -m benchmarks.data
 
 Prints a line for every ratio and exits with 1 if a target is missed.
 """
@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from benchmarks.photographs import DOMAINS, draw_photographs
@@ -30,7 +29,7 @@ BATCH_PER_DOMAIN = 32
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=4000, help="how many photographs to draw (default: 4000)")
+    parser.add_argument("--images", type=int, default=8000, help="how many photographs to draw (default: 8000)")
     parser.add_argument("--width", type=int, default=500, help="in pixels (default: 500, as VLCS and others)")
     parser.add_argument("--height", type=int, default=375, help="in pixels (default: 375)")
     parser.add_argument("--size", type=int, default=224, help="height and width in the cache (default: 224)")
@@ -103,6 +102,8 @@ def _decode(path: Path, size: int | None) -> int:
 
 
 def _read_cache(path: Path, steps: int) -> None:
+    import torch
+
     from oodtune.stages.feed import open_feed
 
     train = TrainConfig(batch_per_domain=BATCH_PER_DOMAIN)
@@ -112,13 +113,13 @@ def _read_cache(path: Path, steps: int) -> None:
 
 
 def _read_folder(root: Path, size: int, steps: int) -> None:
-    from torch.utils.data import DataLoader
+    from torch.utils.data import ConcatDataset, DataLoader
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, InterpolationMode, PILToTensor, Resize
 
     decode = Compose([Resize((size, size), InterpolationMode.BICUBIC), PILToTensor()])
     folders = [ImageFolder(str(root / "images" / domain), decode) for domain in DOMAINS[1:]]
-    joined = torch.utils.data.ConcatDataset(folders)
+    joined = ConcatDataset(folders)
     loader = DataLoader(joined, BATCH_PER_DOMAIN * len(folders), shuffle=True, num_workers=count_cpus())
     with _stopping(iter(loader)) as batches:
         for _ in range(min(steps, len(loader))):

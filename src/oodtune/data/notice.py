@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from oodtune.data.sources.origin import Origin
+from oodtune.data.origin import Origin
 
 
 def render_notice(origins: Sequence[Origin]) -> str:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from oodtune.data.sources.listing import Listing
+from oodtune.data.listing import Listing
 from oodtune.errors import DataError
 from oodtune.parallel import map_in_threads
 from oodtune.progress import Progress, silent

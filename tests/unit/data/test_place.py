@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from oodtune.data.listing import Listing, SourceImage
 from oodtune.data.place import place_images
-from oodtune.data.sources.listing import Listing, SourceImage
 from oodtune.errors import DataError
 
 

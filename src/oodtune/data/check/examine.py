@@ -13,7 +13,7 @@ from oodtune.data.check.findings import Examination, cell_of, domain_of
 from oodtune.data.check.image import Facts, inspect_images
 from oodtune.data.check.report import CheckReport, Finding
 from oodtune.data.index import IndexRow, classes_of, domains_of
-from oodtune.data.sources.listing import Listing, SourceImage
+from oodtune.data.listing import Listing, SourceImage
 from oodtune.data.splits import Shares, assign_splits, undivided_cells
 from oodtune.errors import DataError
 from oodtune.progress import Progress, silent

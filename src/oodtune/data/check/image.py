@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from oodtune.data.sources.listing import SourceImage
+from oodtune.data.listing import SourceImage
 from oodtune.errors import DataError
 from oodtune.parallel import map_in_processes
 from oodtune.preprocess import DEEP_MODES, Decoded, decode_with_facts

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oodtune.config import DataConfig
+from oodtune.data.listing import Listing, SourceImage
+from oodtune.data.origin import Origin
 from oodtune.data.sources.dvc_repo import list_dvc
 from oodtune.data.sources.emoji import write_emoji_domains
 from oodtune.data.sources.folder import list_folder
-from oodtune.data.sources.listing import Listing, SourceImage
-from oodtune.data.sources.origin import Origin
 from oodtune.data.sources.synthetic import write_synthetic
 from oodtune.data.sources.table import list_table
 from oodtune.progress import Progress, silent

@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from oodtune.config import DataConfig, DvcConfig
+from oodtune.data.listing import Listing, SourceImage
+from oodtune.data.origin import Origin
 from oodtune.data.sources.cell import limit_cell
 from oodtune.data.sources.layout import LAYOUT, check_domain_name, is_visible
-from oodtune.data.sources.listing import Listing, SourceImage
 from oodtune.data.sources.object_store import ObjectStore, one_line
-from oodtune.data.sources.origin import Origin
 from oodtune.errors import DataError, UserError
 from oodtune.progress import Progress, silent
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from oodtune.config import DataConfig
+from oodtune.data.listing import Listing, list_directory
+from oodtune.data.origin import Origin
 from oodtune.data.sources.cell import limit_cell
-from oodtune.data.sources.listing import Listing, list_directory
 from oodtune.data.sources.npm import NpmPackage, fetch_package, read_json
-from oodtune.data.sources.origin import Origin
 from oodtune.data.sources.rasterise import Drawing, draw_all, wrap_icon
 from oodtune.errors import DataError
 from oodtune.progress import Progress, silent

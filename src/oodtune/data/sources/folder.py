@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from oodtune.config import DataConfig
+from oodtune.data.listing import Listing, SourceImage
+from oodtune.data.origin import Origin
 from oodtune.data.sources.cell import limit_cell
 from oodtune.data.sources.layout import LAYOUT, check_domain_name, is_visible
-from oodtune.data.sources.listing import Listing, SourceImage
-from oodtune.data.sources.origin import Origin
 from oodtune.errors import DataError
 from oodtune.progress import Progress, silent
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from oodtune.config import DataConfig
+from oodtune.data.listing import Listing, list_directory
+from oodtune.data.origin import Origin
 from oodtune.data.sources.cell import limit_cell
-from oodtune.data.sources.listing import Listing, list_directory
-from oodtune.data.sources.origin import Origin
 from oodtune.progress import Progress, silent
 
 Floats = npt.NDArray[np.float64]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oodtune.config import DataConfig, TableConfig
+from oodtune.data.listing import Listing, SourceImage
+from oodtune.data.origin import Origin
 from oodtune.data.sources.cell import limit_cell
 from oodtune.data.sources.layout import check_domain_name, is_visible
-from oodtune.data.sources.listing import Listing, SourceImage
-from oodtune.data.sources.origin import Origin
 from oodtune.data.sources.table_file import Columns, drop_point_zero, read_csv, read_parquet
 from oodtune.errors import DataError
 from oodtune.progress import Progress, silent

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 from oodtune.config import DataConfig
 from oodtune.data.check.examine import Verdict, examine
 from oodtune.data.check.report import Finding
-from oodtune.data.sources.listing import Listing, SourceImage, list_directory
-from oodtune.data.sources.origin import Origin
+from oodtune.data.listing import Listing, SourceImage, list_directory
+from oodtune.data.origin import Origin
 
 DOMAINS, CLASSES, COUNT = ("ink", "oil"), ("cat", "dog"), 6
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from oodtune.data.check import image as module
 from oodtune.data.check.image import inspect_image, inspect_images
-from oodtune.data.sources.listing import SourceImage
+from oodtune.data.listing import SourceImage
 from tests.unit.data.check.drawn import draw
 
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from oodtune.config import DataConfig
+from oodtune.data.listing import Listing
 from oodtune.data.sources import list_images
-from oodtune.data.sources.listing import Listing
 from oodtune.errors import DataError, UserError
 
 HEADER = "path,label,domain\n"

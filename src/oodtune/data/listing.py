@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oodtune.data.sources.origin import Origin
+from oodtune.data.origin import Origin
 
 
 @dataclass(frozen=True)
