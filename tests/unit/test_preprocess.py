@@ -83,3 +83,22 @@ def test_facts_are_of_the_file_before_it_was_converted() -> None:
     decoded = decode_with_facts(encode(photo().convert("LA")))
     assert (decoded.format, decoded.mode, decoded.transparent, decoded.rotated) == ("PNG", "LA", True, False)
     assert decoded.image.mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_reduced_jpeg_has_the_facts_of_the_whole_one(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(photo(900, 600), "JPEG", exif=exif)
+    whole, reduced = decode_with_facts(data), decode_with_facts(data, at_least=64)
+    assert (reduced.width, reduced.height) == (whole.width, whole.height) == whole.image.size
+    assert 64 <= min(reduced.image.size) < min(whole.image.size) / 2
+    assert (reduced.rotated, reduced.mode, reduced.format) == (whole.rotated, whole.mode, whole.format)
+
+
+@pytest.mark.parametrize("cut", [2, 200, 5000])
+def test_damage_is_found_in_a_reduced_jpeg_as_well(cut: int) -> None:
+    data = encode(photo(900, 600), "JPEG")[:-cut]
+    for at_least in (None, 64):
+        with pytest.raises(DataError):
+            decode_with_facts(data, at_least=at_least)

@@ -26,7 +26,7 @@ from oodtune.parallel import map_in_threads
 from oodtune.preprocess import decode_with_facts, preprocess
 from oodtune.progress import Progress, silent
 
-CHUNK_BYTES = 4_000_000
+CHUNK_BYTES = 1_000_000
 CHUNK_IMAGES = 64
 """A chunk is as small as the smaller of both: small sets are shared among the threads, too."""
 
@@ -70,7 +70,7 @@ def decode_images(
 
     Returns the name of every file -> its sha256. What an interrupted call left in `images_dir` and the journal
     is used if it is whole. Beyond the interpreter and `source`, memory holds for each thread (one per CPU) at
-    most three chunks (4 MB each), one encoded image, and what decoding that takes: 12 bytes a pixel, 20 if it has
+    most three chunks (1 MB each), one encoded image, and what decoding that takes: 12 bytes a pixel, 20 if it has
     transparency, 45 if it has 16 bits a channel or more; 0.3, 0.5, 1.1 GB if it has the 25 million it may have.
     Raises DataError naming the first image that cannot be decoded; what was decoded stays.
     """

@@ -11,7 +11,7 @@ from PIL import Image
 
 from oodtune.cpus import count_cpus
 from oodtune.errors import DataError
-from oodtune.preprocess import decode_image
+from oodtune.preprocess import decode_with_facts
 from oodtune.progress import Progress, silent
 
 Cell = tuple[str, str]
@@ -85,7 +85,7 @@ def _draw_sheet(paths: Sequence[Path]) -> bytes | None:
 def _draw_thumbnail(path: Path) -> Image.Image | None:
     """Return the image, scaled to fit THUMBNAIL x THUMBNAIL; None if it cannot be decoded."""
     try:
-        image = decode_image(path)
+        image = decode_with_facts(path, at_least=2 * THUMBNAIL).image
     except DataError:
         return None
     scale = THUMBNAIL / max(image.size)

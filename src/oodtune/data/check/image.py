@@ -21,6 +21,8 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 THUMBNAIL: Final = 16
 """Height and width of the pixels that near duplicates are compared by."""
 _SMALL: Final = 32
+_ENOUGH: Final = 2 * _SMALL
+"""Pixels a side that the small copy is made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def inspect_image(image: SourceImage) -> Facts:
         return Facts("", f"{name}: expected a readable file; {error.strerror}; check its permissions and the disk")
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        decoded = decode_with_facts(content, name)
+        decoded = decode_with_facts(content, name, at_least=_ENOUGH)
     except DataError as error:
         return Facts(sha256, str(error))
     return _describe(sha256, decoded)
@@ -92,8 +94,8 @@ def _describe(sha256: str, decoded: Decoded) -> Facts:
     return Facts(
         sha256=sha256,
         format=decoded.format,
-        width=decoded.image.width,
-        height=decoded.image.height,
+        width=decoded.width,
+        height=decoded.height,
         mode=decoded.mode,
         transparent=decoded.transparent,
         rotated=decoded.rotated,
