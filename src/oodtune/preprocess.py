@@ -13,6 +13,9 @@ from oodtune.config import PreprocessConfig
 from oodtune.errors import DataError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""What is decoded of strangers: their readers have seen much hostile input."""
+_NEED_PROGRAMS: Final = ("EPS", "WMF")
+"""Pillow hands these to programs of the machine, if there are any."""
 MAX_PIXELS: Final = 25_000_000
 """A 200 KB file can claim 80 million pixels and cost 600 MB; refuse before decoding."""
 DEEP_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
@@ -46,51 +49,64 @@ class Decoded:
 def decode_image(source: bytes | Path) -> Image.Image:
     """Decode to RGB: upright by its EXIF tag, transparency laid on white, 16 bits scaled to 8.
 
-    Raises DataError if it is not a whole image of a known format or has over MAX_PIXELS pixels.
+    For images of strangers. Raises DataError if it is not a whole image in one of FORMATS, or has over
+    MAX_PIXELS pixels.
     """
-    return decode_with_facts(source).image
+    return _decode(source, "image", FORMATS, None).image
 
 
 def decode_with_facts(source: bytes | Path, name: str = "image", at_least: int | None = None) -> Decoded:
-    """As `decode_image`; `name` stands for the bytes in messages.
+    """As `decode_image`, for the user's own images, in any format that Pillow reads by itself.
 
-    With `at_least`, the image may come reduced, but to no fewer pixels a side: a JPEG is then read whole, so
-    that damage is found, and decoded at an eighth to a half of its size, which is several times faster. That
-    is for looking at images; pixels to train on or to predict from are decoded in full.
+    `name` stands for the bytes in messages. With `at_least`, the image may come reduced, but to no fewer pixels
+    a side: a JPEG is then read whole, so that damage is found, and decoded at an eighth to a half of its size,
+    which is several times faster. That is for looking at images; pixels to train on are decoded in full.
     """
+    return _decode(source, name, None, at_least)
+
+
+def _decode(source: bytes | Path, name: str, formats: tuple[str, ...] | None, at_least: int | None) -> Decoded:
     name = name if isinstance(source, bytes) else str(source)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise DataError(
-                    f"{name}: expected at most {MAX_PIXELS:,} pixels, found {width}x{height}; scale it down"
-                )
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
-            image.load()
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            if rotated := orientation in _TURNED:
-                ImageOps.exif_transpose(image, in_place=True)
-            if orientation in _ON_ITS_SIDE:
-                width, height = height, width
-            return Decoded(
-                image=_to_rgb(image),
-                width=width,
-                height=height,
-                format=image.format or "",
-                mode=image.mode,
-                transparent=image.has_transparency_data,
-                rotated=rotated,
-            )
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as image:
+            return _load(image, at_least)
     except UnidentifiedImageError:
-        raise DataError(
-            f"{name}: expected an image ({', '.join(FORMATS)}), found something else; replace or remove it"
-        ) from None
-    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{name}: expected a whole, readable image; {error}; replace or remove it") from None
+        known = ", ".join(FORMATS) if formats is not None else "PNG, JPEG, or what else Pillow reads"
+        raise DataError(f"{name}: expected an image ({known}), found something else; replace or remove it") from None
+    except _TooLargeError as error:
+        raise DataError(f"{name}: {error}; scale it down") from None
+    except Exception as error:  # noqa: BLE001  of a damaged file, Pillow's many readers raise anything
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name}: expected a whole, readable image; {cause}; replace or remove it") from None
+
+
+def _load(image: Image.Image, at_least: int | None) -> Decoded:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _TooLargeError(f"expected at most {MAX_PIXELS:,} pixels, found {width}x{height}")
+    if image.format in _NEED_PROGRAMS:
+        raise ValueError(f"{image.format} takes another program to read: convert it to PNG")
+    if at_least is not None:
+        image.draft(None, (at_least, at_least))
+    image.load()
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if rotated := orientation in _TURNED:
+        ImageOps.exif_transpose(image, in_place=True)
+    if orientation in _ON_ITS_SIDE:
+        width, height = height, width
+    return Decoded(
+        image=_to_rgb(image),
+        width=width,
+        height=height,
+        format=image.format or "",
+        mode=image.mode,
+        transparent=image.has_transparency_data,
+        rotated=rotated,
+    )
+
+
+class _TooLargeError(Exception):
+    """An image of too many pixels; nothing of it was decoded."""
 
 
 def preprocess(image: Image.Image, config: PreprocessConfig) -> npt.NDArray[np.uint8]:

@@ -102,3 +102,37 @@ def test_damage_is_found_in_a_reduced_jpeg_as_well(cut: int) -> None:
     for at_least in (None, 64):
         with pytest.raises(DataError):
             decode_with_facts(data, at_least=at_least)
+
+
+ANY = ["AVIF", "BMP", "DDS", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA", "TIFF", "WEBP"]
+
+
+@pytest.mark.parametrize("kind", ANY)
+def test_images_of_the_users_own_may_be_in_any_format_that_pillow_reads(kind: str) -> None:
+    decoded = decode_with_facts(encode(photo(), kind))
+    assert (decoded.image.mode, decoded.width, decoded.height) == ("RGB", 60, 40)
+
+
+def test_images_of_strangers_may_not() -> None:
+    with pytest.raises(DataError, match="expected an image"):
+        decode_image(encode(photo(), "PPM"))
+
+
+def test_what_takes_another_program_is_refused() -> None:
+    with pytest.raises(DataError, match="EPS takes another program to read: convert it to PNG"):
+        decode_with_facts(encode(photo(), "EPS"))
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of some kinds of damage
+@pytest.mark.parametrize("kind", ANY)
+def test_whatever_is_damaged_is_one_line_and_no_other_error(kind: str) -> None:
+    random = np.random.default_rng(len(kind))
+    whole = encode(photo(), kind)
+    for _ in range(60):
+        data = bytearray(whole[: random.integers(1, len(whole) + 1)])
+        for place in random.integers(0, len(data), 3):
+            data[place] = random.integers(0, 256)
+        try:
+            decode_with_facts(bytes(data), at_least=64)
+        except DataError as error:
+            assert "\n" not in str(error)

@@ -1,6 +1,7 @@
 """The command line. Known errors become one line and exit code 2."""
 
 import sys
+import warnings
 
 import typer
 
@@ -36,6 +37,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line; the console script `oodtune`."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata in images: nothing a user could act on
     from oodtune.errors import Stopped, UserError
 
     try:

@@ -28,7 +28,7 @@ from oodtune.progress import Progress, silent
 
 CHUNK_BYTES = 1_000_000
 CHUNK_IMAGES = 64
-"""A chunk is as small as the smaller of both: small sets are shared among the threads, too."""
+"""A chunk is as small as the smaller of both, but one image: small sets are shared among the threads, too."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def decode_images(
 
     Returns the name of every file -> its sha256. What an interrupted call left in `images_dir` and the journal
     is used if it is whole. Beyond the interpreter and `source`, memory holds for each thread (one per CPU) at
-    most three chunks (1 MB each), one encoded image, and what decoding that takes: 12 bytes a pixel, 20 if it has
-    transparency, 45 if it has 16 bits a channel or more; 0.3, 0.5, 1.1 GB if it has the 25 million it may have.
+    most three chunks (1 MB each, or one image), one encoded image, and what decoding that takes: 12 bytes a
+    pixel, 20 if it has transparency, 45 if it has 16 bits a channel or more; 0.3, 0.5, 1.1 GB if it has the 25
+    million it may have.
     Raises DataError naming the first image that cannot be decoded; what was decoded stays.
     """
     counts = Counter(row.domain for row in source.rows)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from oodtune.bundle import open_bundle
-from oodtune.preprocess import decode_image
+from oodtune.preprocess import decode_with_facts
 
 BATCH: Final = 32
 """Images decoded and run at a time; bounds memory."""
@@ -25,6 +25,6 @@ def classify_files(
     found: list[tuple[Path, Labels]] = []
     for start in range(0, len(images), BATCH):
         paths = images[start : start + BATCH]
-        probabilities = opened.classify([decode_image(path) for path in paths])  # (N, K)
+        probabilities = opened.classify([decode_with_facts(path).image for path in paths])  # (N, K)
         found += [(path, opened.rank(row, top_k)) for path, row in zip(paths, probabilities, strict=True)]
     return found

@@ -1,6 +1,7 @@
 """One image file: read once, decoded once, and everything the checks need to know of it."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -80,7 +81,9 @@ def inspect_image(image: SourceImage) -> Facts:
         return Facts("", f"{name}: expected a readable file; {error.strerror}; check its permissions and the disk")
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        decoded = decode_with_facts(content, name, at_least=_ENOUGH)
+        with warnings.catch_warnings():  # Pillow's, of odd metadata; a process, or the main thread, is alone here
+            warnings.simplefilter("ignore")
+            decoded = decode_with_facts(content, name, at_least=_ENOUGH)
     except DataError as error:
         return Facts(sha256, str(error))
     return _describe(sha256, decoded)

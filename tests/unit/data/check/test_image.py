@@ -32,6 +32,19 @@ def test_a_missing_file_and_a_huge_one_are_problems_not_errors(tmp_path: Path, m
     assert "cat/huge.png: expected a file of at most" in inspect_image(listed(tmp_path / "huge.png")).problem
 
 
+def test_odd_metadata_and_bombs_warn_of_nothing(tmp_path: Path) -> None:
+    data = bytearray(_save(tmp_path / "a.jpg", exif=bytes.fromhex("457869660000") + b"II*\0\xff\xff\xff\0"))
+    (tmp_path / "b.jpg").write_bytes(data)
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "c.png")  # warnings are errors in tests
+    assert inspect_image(listed(tmp_path / "b.jpg")).format in ("JPEG", "")
+    assert "found 10000x10000" in inspect_image(listed(tmp_path / "c.png")).problem
+
+
+def _save(path: Path, **options: object) -> bytes:
+    draw(0).save(path, **options)
+    return path.read_bytes()
+
+
 def test_many_images_are_inspected_in_processes_with_the_same_result(tmp_path: Path) -> None:
     for number in range(12):
         draw(number).save(tmp_path / f"{number:02}.png")
