@@ -115,3 +115,11 @@ def test_serve_and_report_settings_are_no_dependency_of_training(stages: list[Pi
         assert not any(name.startswith("serve") for name in params_of(stage))
         if verb_of(stage) != "report":
             assert not any(name.startswith("report") for name in params_of(stage))
+
+
+def test_dvc_overlooks_what_stages_keep_beside_their_outputs() -> None:
+    ignore = Repo(str(PROJECT_DIR)).dvcignore
+    trials = PROJECT_DIR / "artifacts/trials"
+    assert ignore.is_ignored_dir(str(trials / ".line-plain.partial"))
+    assert ignore.is_ignored_file(str(trials.parent / ".cache.verified"))
+    assert not ignore.is_ignored_dir(str(trials / "line-plain"))

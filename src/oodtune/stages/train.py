@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from oodtune.artifact import create_artifact, open_artifact
 from oodtune.config import AugmentConfig, Config, MethodConfig, StageParams, TrainConfig
-from oodtune.errors import ConfigError, TrainingError
+from oodtune.errors import ConfigError, Stopped, TrainingError
 from oodtune.trial import Trial, TrialRecord
 
 if TYPE_CHECKING:
@@ -40,9 +40,13 @@ class PlannedTrial(StageParams):
 
 
 def run_planned(cache: Path | str, init: Path | str, out: Path | str, item: str, device: str = "auto") -> None:
-    """Run the trial that `plan.run` described as `item`."""
+    """Run the trial that `plan.run` described as `item`. Exits as the command line does if a signal stops it."""
     planned = PlannedTrial.from_json(item)
-    run(cache, init, out, planned.params, planned.trial, device)
+    try:
+        run(cache, init, out, planned.params, planned.trial, device)
+    except Stopped as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
 
 
 def run(
