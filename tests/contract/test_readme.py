@@ -14,9 +14,13 @@ PROJECT_DIR = Path(__file__).parents[2]
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
 
 
+PAGES = [PROJECT_DIR / "README.md", PROJECT_DIR / "benchmarks/README.md", *sorted((PROJECT_DIR / "docs").glob("*.md"))]
+
+
 def commands() -> list[list[str]]:
-    """Return every command line in the README's shell blocks, without its comment."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    """Return every command line in the shell blocks of README and docs, without its comment."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.strip()]
 
 
@@ -38,11 +42,15 @@ def tree() -> list[str]:
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_command_of_the_readme_exists(command: list[str]) -> None:
+def test_every_command_of_readme_and_docs_exists(command: list[str]) -> None:
     program, *arguments = command
     if program == "make":
         targets = re.findall(r"^([a-z-]+):", (PROJECT_DIR / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert arguments[0] in targets
+        return
+    if program == "python":
+        assert arguments[0] == "-m"
+        assert (PROJECT_DIR / arguments[1].replace(".", "/")).with_suffix(".py").is_file()
         return
     assert program == "oodtune"
     group = get_command(app)
@@ -70,8 +78,7 @@ def test_every_part_of_the_package_is_in_the_file_tree() -> None:
     assert parts | {"oodtune"} == shown
 
 
-def test_every_relative_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
-    assert links
-    for link in links:
-        assert (PROJECT_DIR / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT_DIR).as_posix())
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
