@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from oodtune.artifact import open_artifact
+from oodtune.config import DataConfig
 from oodtune.data.index import read_index
+from oodtune.stages import prepare
 from tests.fixtures.tiny_sweep import PROJECT_DIR
 from tests.unit.data.check.drawn import draw, draw_set
 
@@ -84,3 +86,13 @@ def test_what_is_dropped_is_listed_and_is_not_in_the_dataset(root: Path, tmp_pat
     assert held == given - set(dropped) == {row.id for row in read_index(dataset.path / "index.csv")}
     assert dataset.details["dropped"] == 6
     assert not (tmp_path / "dataset.check").exists()
+
+
+def test_a_dataset_is_the_same_wherever_its_images_lie(tmp_path: Path) -> None:
+    digests = set()
+    for place in ("here", "there"):
+        images = draw_set(tmp_path / place / "images")
+        config = DataConfig(source="folder", root=images)
+        prepare.run(tmp_path / place / "dataset", prepare.Params(data=config), tmp_path)
+        digests.add(open_artifact(tmp_path / place / "dataset", "dataset").digest)
+    assert len(digests) == 1

@@ -151,3 +151,21 @@ def test_a_table_needs_no_root() -> None:
 def test_a_warm_up_that_never_ends_is_refused() -> None:
     with pytest.raises(ValidationError, match="expected fewer than the 10 steps of training, found 10"):
         TrainConfig(steps=10, warmup_steps=10)
+
+
+def test_recorded_settings_of_images_name_no_folders() -> None:
+    settings = {
+        "source": "csv",
+        "root": "/home/anna/images",
+        "table": {"file": "/home/anna/labels.csv", "group": "patient"},
+    }
+    recorded = DataConfig.model_validate(settings).without_places()
+    assert "anna" not in recorded.model_dump_json()
+    assert recorded.table is not None
+    assert (recorded.table.file, recorded.table.group) == (Path("labels.csv"), "patient")
+    repository = {"source": "dvc", "dvc": {"url": "file:///home/anna/images.git", "rev": "v1"}}
+    named = DataConfig.model_validate(repository).without_places().dvc
+    assert named is not None
+    assert named.url == "images.git"
+    plain = DataConfig(source="synthetic")
+    assert plain.without_places() == plain

@@ -1,7 +1,7 @@
 """Settings of images: where they come from, what is checked, how they are split and decoded."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -25,6 +25,13 @@ class DvcConfig(Section):
     """A remote named in the repository's DVC config; null: its default."""
     endpoint_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
     """Address of the S3 service, instead of the one in the repository's DVC config."""
+
+    @property
+    def repository(self) -> str:
+        """The repository's address; of a path only its name, so that artifacts name no machine's folders."""
+        address = urlsplit(self.url)
+        is_path = address.scheme in ("", "file") and "@" not in self.url
+        return PurePosixPath(address.path).name if is_path else self.url
 
     @model_validator(mode="after")
     def _holds_no_secret_and_stays_inside(self) -> Self:
@@ -112,6 +119,16 @@ class DataConfig(Section):
     test_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share that is neither trained on nor chosen by (the test-split): iid accuracy is then measured on it."""
     split_seed: int = 0
+
+    def without_places(self) -> Self:
+        """Return the same settings with the names of files and folders only: images are the same wherever they lie."""
+        named: dict[str, object] = {
+            "root": self.root and Path(self.root.name),
+            "exclude": self.exclude and Path(self.exclude.name),
+            "table": self.table and self.table.model_copy(update={"file": Path(self.table.file.name)}),
+            "dvc": self.dvc and self.dvc.model_copy(update={"url": self.dvc.repository}),
+        }
+        return self.model_copy(update=named)
 
     @field_validator("group_pattern")
     @classmethod

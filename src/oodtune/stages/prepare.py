@@ -28,7 +28,8 @@ def run(out: Path | str, params: Params, downloads_dir: Path | str = DOWNLOADS_D
     """
     out = Path(out)
     report_dir = out.with_name(f"{out.name}.check")
-    with create_artifact(out, "dataset", params) as writer:
+    recorded = Params(data=params.data.without_places())
+    with create_artifact(out, "dataset", recorded) as writer:
         images_dir = writer.path / "images"
         images_dir.mkdir()
         checked = check_images(params.data, images_dir, Path(downloads_dir), report_dir)

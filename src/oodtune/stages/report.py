@@ -111,7 +111,9 @@ def _read_log(trial: OpenTrial) -> list[Snapshot]:
 
 def _curve(trial: OpenTrial, log: Sequence[Snapshot]) -> Curve:
     planned = trial.record.trial
-    snapshots = tuple((line["step"], line["source_accuracy"]) for line in log if line["source_accuracy"] is not None)
+    # Of the weights that the trial would keep: the average of the trajectory, where there is one.
+    measured = [(line["step"], line.get("averaged", line)["source_accuracy"]) for line in log]
+    snapshots = tuple((step, accuracy) for step, accuracy in measured if accuracy is not None)
     return Curve(planned.name, planned.target_domain, planned.method, trial.record.best_step, snapshots)
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from oodtune.config import DataConfig, DvcConfig
 from oodtune.data.listing import Listing, SourceImage
@@ -153,18 +152,11 @@ def _describe(images: list[_Image], config: DvcConfig, commit: str) -> list[Orig
     tracked: dict[str, set[str]] = {}
     for image in images:
         tracked.setdefault(image.path.parts[0], set()).add(image.tracked_by)
-    source = f"dvc {_repository(config)} {config.path}"
+    source = f"dvc {config.repository} {config.path}"
     return [
         Origin(domain=domain, title=domain, source=source, version=commit, integrity=" ".join(sorted(hashes)))
         for domain, hashes in tracked.items()
     ]
-
-
-def _repository(config: DvcConfig) -> str:
-    """Return the repository's address; of a path only its name, so that artifacts name no machine's folders."""
-    address = urlsplit(config.url)
-    is_path = address.scheme in ("", "file") and "@" not in config.url
-    return PurePosixPath(address.path).name if is_path else config.url
 
 
 def _root_cause(error: BaseException) -> BaseException:
