@@ -82,7 +82,7 @@ def test_an_unreadable_image(project: Path) -> None:
     before = open_artifact(project / "dataset", "dataset").digest
     (project / "images/oil/dog/2.png").write_bytes(b"not an image")
     line = fail(project, "prepare", "--out", "dataset")
-    assert "1 images that cannot be read (oil/dog/2.png" in line
+    assert "images that cannot be read: 1 (oil/dog/2.png" in line
     assert "dataset.check/check.html shows all of them" in line
     assert "oil/dog/2.png" in (project / "dataset.check/check.html").read_text()
     assert open_artifact(project / "dataset", "dataset").digest == before

@@ -50,7 +50,7 @@ def test_a_folder_is_checked_without_any_settings(root: Path, tmp_path: Path) ->
     done = run(tmp_path, "data", "check", "images")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: the images are refused: 1 images that cannot be read (ink/cat/5.png")
+    assert line.startswith("error: the images are refused: images that cannot be read: 1 (ink/cat/5.png")
     assert "oil/cat/9.png = oil/dog/1.png" in done.stdout
     assert "ink/cat/1.png = oil/cat/8.png" in done.stdout
     report = json.loads((tmp_path / ".oodtune/check/check.json").read_text())

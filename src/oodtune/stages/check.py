@@ -74,6 +74,6 @@ def _look(listing: Listing, config: DataConfig, report_dir: Path) -> Verdict:
         sheets = draw_sheets({cell: [paths[one] for one in ids] for cell, ids in chosen.items()}, progress)
     report_dir.mkdir(parents=True, exist_ok=True)
     write_json(report_dir / JSON, verdict.report.model_dump(mode="json"))
-    page = render_page(verdict.report, sheets, title=f"Images of {_name(config)}")
+    page = render_page(verdict.report, sheets, title=f"{_name(config)}: what is in these images")
     (report_dir / PAGE).write_text(page, encoding="utf-8")
     return verdict

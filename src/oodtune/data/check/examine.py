@@ -58,7 +58,7 @@ def examine(listing: Listing, config: DataConfig, progress: Progress = silent) -
 def refuse(report: CheckReport, details: str) -> None:
     """Raise one DataError for all findings whose policy is `error`; `details` says where to read more."""
     if report.refusals:
-        told = "; ".join(f"{finding.count} {finding.title} ({shorten(finding.items)})" for finding in report.refusals)
+        told = "; ".join(f"{finding.title}: {finding.count} ({shorten(finding.items)})" for finding in report.refusals)
         kinds = ", ".join(finding.kind for finding in report.refusals)
         raise DataError(
             f"the images are refused: {told}; mend them, or say what becomes of them in data.checks ({kinds}: "

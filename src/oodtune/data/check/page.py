@@ -121,7 +121,7 @@ def describe_outcome(finding: Finding) -> str:
     parts = ["the data is refused"] if finding.refuses else []
     if finding.dropped:
         parts.append(f"{_plural(len(finding.dropped), 'images')} left out")
-    if finding.consequence:
+    if finding.consequence and finding.policy == "keep":
         parts.append(finding.consequence)
     return "; ".join(parts) or "kept as they are"
 
