@@ -34,18 +34,19 @@ def score_models(predictions: Predictions) -> list[Score]:
 
 def _score(predictions: Predictions, model: Model) -> Score:
     target = model.target_domain
-    iid_split: Literal["out", "test"] = "test" if predictions.has_test else "out"
-    per_domain = {domain: _accuracy(predictions, model, [(domain, iid_split)]) for domain in predictions.domains}
-    whole = [(domain, split) for domain, split in predictions.splits(target) if domain == target]
-    per_domain[target] = _accuracy(predictions, model, whole)
     sources = [domain for domain in predictions.domains if domain != target]
+    out = {domain: _accuracy(predictions, model, [(domain, "out")]) for domain in sources}
+    tested = {domain: _accuracy(predictions, model, [(domain, "test")]) for domain in sources if predictions.has_test}
+    iid = tested or out
+    whole = [(domain, split) for domain, split in predictions.splits(target) if domain == target]
+    ood = _accuracy(predictions, model, whole)
     return Score(
         model,
-        iid=float(np.mean([per_domain[domain] for domain in sources])),
-        ood=per_domain[target],
-        per_domain=per_domain,
-        out_accuracy=float(np.mean([_accuracy(predictions, model, [(domain, "out")]) for domain in sources])),
-        iid_split=iid_split,
+        iid=float(np.mean(list(iid.values()))),
+        ood=ood,
+        per_domain={domain: ood if domain == target else iid[domain] for domain in predictions.domains},
+        out_accuracy=float(np.mean(list(out.values()))),
+        iid_split="test" if predictions.has_test else "out",
     )
 
 

@@ -3,14 +3,13 @@
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
-from oodtune.cpus import count_cpus
 from oodtune.errors import DataError
+from oodtune.parallel import map_in_threads
 from oodtune.preprocess import decode_with_facts
 from oodtune.progress import Progress, silent
 
@@ -51,11 +50,11 @@ def draw_sheets(images: Mapping[Cell, Sequence[Path]], progress: Progress = sile
     Files that cannot be decoded are skipped, and so are cells that have no other.
     """
     sheets = {}
-    with ThreadPoolExecutor(count_cpus()) as pool:  # Pillow decodes and resizes outside the GIL
-        for done, (cell, sheet) in enumerate(zip(images, pool.map(_draw_sheet, images.values()), strict=True), start=1):
-            progress(done, len(images), f"contact sheet of {cell[0]}")
-            if sheet is not None:
-                sheets[cell] = sheet
+    drawn = map_in_threads(_draw_sheet, images.values())  # Pillow decodes and resizes outside the GIL
+    for done, (cell, sheet) in enumerate(zip(images, drawn, strict=True), start=1):
+        progress(done, len(images), f"contact sheet of {cell[0]}")
+        if sheet is not None:
+            sheets[cell] = sheet
     return sheets
 
 

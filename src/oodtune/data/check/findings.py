@@ -114,8 +114,9 @@ def find_copies_across_domains(state: Examination) -> None:
 
 
 def find_copies_within_cells(state: Examination) -> list[tuple[str, ...]]:
-    """Find files twice in one class of one domain; return what must not straddle splits."""
-    copies = [ids for same in find_copies(state.facts) for ids in _by(cell_of, same).values() if len(ids) > 1]
+    """Find files twice in one class of one domain; return what must not straddle splits, dropped or not."""
+    files = find_copies(state.facts)
+    copies = [ids for same in files for ids in _by(cell_of, same).values() if len(ids) > 1]
     state.find(
         "duplicates",
         "images twice in a class of a domain",
@@ -124,11 +125,11 @@ def find_copies_within_cells(state: Examination) -> list[tuple[str, ...]]:
         droppable=_all_of(ids[1:] for ids in copies),
         consequence="kept on one side of the split",
     )
-    return [ids for same in find_copies(state.facts) for ids in _by(domain_of, same).values()]
+    return [ids for same in files for ids in _by(domain_of, same).values()]
 
 
 def find_near_copies_within_domains(state: Examination) -> list[tuple[str, ...]]:
-    """Find almost equal pictures in one domain; return what must not straddle splits."""
+    """Find almost equal pictures in one domain; return what must not straddle splits, dropped or not."""
     domains = _by(domain_of, state.facts)
     clusters = [found for ids in domains.values() for found in _near_copies(state, ids)]
     state.find(
@@ -139,7 +140,7 @@ def find_near_copies_within_domains(state: Examination) -> list[tuple[str, ...]]
         droppable=_all_of(ids[1:] for ids in clusters),
         consequence="kept on one side of the split",
     )
-    return [tuple(one for one in ids if one in state.facts) for ids in clusters]
+    return clusters
 
 
 def find_near_copies_across_domains(state: Examination) -> None:
