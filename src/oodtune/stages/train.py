@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from oodtune.artifact import create_artifact, open_artifact
 from oodtune.config import AugmentConfig, Config, MethodConfig, StageParams, TrainConfig
 from oodtune.errors import ConfigError, Stopped, TrainingError
+from oodtune.progress import Progress, progress_bar
 from oodtune.trial import Trial, TrialRecord
 
 if TYPE_CHECKING:
@@ -50,9 +51,17 @@ def run_planned(cache: Path | str, init: Path | str, out: Path | str, item: str,
 
 
 def run(
-    cache: Path | str, init: Path | str, out: Path | str, params: Params, trial: Trial, device: str = "auto"
+    cache: Path | str,
+    init: Path | str,
+    out: Path | str,
+    params: Params,
+    trial: Trial,
+    device: str = "auto",
+    progress: Progress | None = None,
 ) -> None:
     """Write a `trial` artifact: the weights that the method keeps, and what was measured on the way.
+
+    How it goes on is reported to `progress`; without one, a bar shows it.
 
     `log.jsonl` grows by a line with every snapshot; until the trial is finished it is in the hidden directory
     `.<name of out>.partial/files` beside `out`. An interrupted trial goes on from its newest checkpoint, in
@@ -62,7 +71,6 @@ def run(
     from oodtune.model.device import choose_device
     from oodtune.model.initial import InitialStates, initial_network
     from oodtune.model.weights import save_weights
-    from oodtune.progress import progress_bar
     from oodtune.stages.feed import open_feed
     from oodtune.train.checkpoint import Checkpoints
     from oodtune.train.loop import Recipe, Surroundings, train_network
@@ -81,10 +89,10 @@ def run(
             Path(out), "trial", params, {"cache": feed.cache.artifact, "init": opened_init}, resume=True
         ) as writer,
         Checkpoints(writer.notes_dir, _identity(trial, chosen), _say) as checkpoints,
-        progress_bar(f"Train {trial.name}") as progress,
+        nullcontext(progress) if progress is not None else progress_bar(f"Train {trial.name}") as shown,
     ):
         log = _Log(writer.path / "log.jsonl")
-        history = train_network(network, feed, recipe, Surroundings(progress, log.write, checkpoints, stop))
+        history = train_network(network, feed, recipe, Surroundings(shown, log.write, checkpoints, stop))
         kept = history.kept
         assert kept is not None
         save_weights(kept.state, writer.path / "weights.safetensors")
