@@ -3,9 +3,29 @@ import torch
 from torch import Tensor
 
 from oodtune.config import AugmentConfig
-from oodtune.data.augment import augment, crop_and_flip, erase, hue_rotation, recolour
+from oodtune.data.augment import augment, erase, hue_rotation
+from oodtune.data.augment.erasing import draw_boxes
 
 OFF = AugmentConfig(crop_scale_min=1.0, flip_probability=0.0, jitter=0.0, grayscale_probability=0.0)
+
+RECORDED = [
+    (
+        AugmentConfig(),
+        [172.291, 115.443, 177.047, 74.914, 154.414, 224.066, 40.070, 185.896, 209.241, 79.515, 149.442, 225.132],
+        1809378383,
+    ),
+    (
+        AugmentConfig(erase_probability=0.5),
+        [172.291, 115.443, 177.047, 74.914, 154.414, 224.066, 40.070, 162.937, 209.241, 79.515, 133.778, 225.132],
+        520902904,
+    ),
+    (
+        AugmentConfig(crop_scale_min=0.3, jitter=0.5, flip_probability=0.2),
+        [197.092, 125.521, 185.257, 115.614, 165.479, 222.242, 70.091, 197.916, 212.701, 111.306, 160.781, 199.720],
+        1809378383,
+    ),
+]
+"""Settings, twelve levels of a drawn image, and what the generator gives next: of oodtune 0.1 at commit 2aef505."""
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -36,32 +56,31 @@ def test_each_image_of_a_batch_is_changed_differently(pixels: Tensor) -> None:
 
 
 def test_no_jitter_and_no_grey_changes_no_colour(pixels: Tensor) -> None:
-    assert torch.allclose(recolour(pixels, OFF, generator()), pixels, atol=1e-2)
+    assert torch.allclose(augment(pixels, OFF, generator()), pixels, atol=2e-2)
 
 
 def test_a_certain_flip_of_the_whole_image_mirrors_it(pixels: Tensor) -> None:
-    flipped = crop_and_flip(pixels, OFF.model_copy(update={"flip_probability": 1.0}), generator())
-    assert torch.allclose(flipped, pixels.flip(3), atol=1e-2)
+    flipped = augment(pixels, OFF.model_copy(update={"flip_probability": 1.0}), generator())
+    assert torch.allclose(flipped, pixels.flip(3), atol=2e-2)
 
 
 def test_a_crop_shows_a_part_of_the_image() -> None:
     ramp = torch.arange(64.0).view(1, 1, 1, 64).expand(50, 3, 64, 64).contiguous()
-    cropped = crop_and_flip(ramp, OFF.model_copy(update={"crop_scale_min": 0.5}), generator())
+    cropped = augment(ramp, OFF.model_copy(update={"crop_scale_min": 0.5}), generator())
     spans = cropped[:, 0, 0, -1] - cropped[:, 0, 0, 0]
     assert (spans < 63.5).all()
     assert spans.min() < 50
 
 
 def test_certain_greyscale_leaves_no_colour(pixels: Tensor) -> None:
-    config = AugmentConfig(grayscale_probability=1.0)
-    grey = recolour(pixels, config, generator())
+    grey = augment(pixels, AugmentConfig(grayscale_probability=1.0), generator())
     assert torch.allclose(grey[:, 0], grey[:, 1], atol=0.1)
     assert torch.allclose(grey[:, 1], grey[:, 2], atol=0.1)
 
 
 def test_grey_pixels_keep_their_hue_and_brightness_changes_them_by_at_most_the_jitter() -> None:
     grey = torch.full((200, 3, 2, 2), 100.0)
-    changed = recolour(grey, AugmentConfig(), generator())
+    changed = augment(grey, AugmentConfig(), generator())
     assert torch.allclose(changed[:, 0], changed[:, 2], atol=0.5)
     assert 70 - 0.5 <= changed.min() <= changed.max() <= 130 + 0.5
     assert changed.max() - changed.min() > 40
@@ -80,7 +99,8 @@ def test_turning_the_hue_keeps_luma() -> None:
 
 def test_erasing_paints_one_rectangle_in_the_mean_colour() -> None:
     images = 255 * torch.rand(200, 3, 40, 40, generator=generator(1))
-    erased = erase(images, AugmentConfig(erase_probability=1.0), generator())
+    boxes = draw_boxes(200, AugmentConfig(erase_probability=1.0), generator())
+    erased = erase(images, boxes)
     painted = (erased != images).all(1)  # (200, 40, 40)
     for image, mean, area in zip(erased, images.mean((2, 3)), painted, strict=True):
         down, across = area.any(1), area.any(0)
@@ -96,13 +116,19 @@ def test_erasing_paints_one_rectangle_in_the_mean_colour() -> None:
 
 def test_erasing_hits_every_part_of_the_image_and_its_share_of_images() -> None:
     images = 255 * torch.rand(1000, 3, 8, 8, generator=generator(1))
-    painted = (erase(images, AugmentConfig(erase_probability=0.25), generator()) != images).all(1)
+    boxes = draw_boxes(1000, AugmentConfig(erase_probability=0.25), generator())
+    painted = (erase(images, boxes) != images).all(1)
     assert painted.any(0).all()
     assert painted.any(2).any(1).float().mean().item() == pytest.approx(0.25, abs=0.055)  # four standard deviations
 
 
-def test_erasing_nothing_draws_nothing(pixels: Tensor) -> None:
-    first, second = generator(), generator()
-    augment(pixels, AugmentConfig(), first)
-    recolour(crop_and_flip(pixels, AugmentConfig(), second), AugmentConfig(), second)
-    assert torch.equal(torch.rand(4, generator=first), torch.rand(4, generator=second))
+@pytest.mark.parametrize(("config", "expected", "next_number"), RECORDED)
+def test_the_same_seed_gives_what_it_gave_before_there_were_operations(
+    config: AugmentConfig, expected: list[float], next_number: int
+) -> None:
+    across, down = torch.arange(32.0).view(1, 1, 1, 32), torch.arange(32.0).view(1, 1, 32, 1)
+    channel, image = torch.arange(3.0).view(1, 3, 1, 1), torch.arange(4.0).view(4, 1, 1, 1)
+    drawing = generator(11)
+    changed = augment(4 * across + 3 * down + 15 * channel + 2 * image, config, drawing)
+    assert changed[:, [0, 1, 2], [5, 16, 28], [3, 20, 25]].flatten().tolist() == pytest.approx(expected, abs=2e-3)
+    assert int(torch.randint(2**31, (), generator=drawing)) == next_number
