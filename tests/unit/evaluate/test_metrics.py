@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from oodtune.evaluate.calibration import fit_temperature
 from oodtune.evaluate.metrics import accuracy, negative_log_likelihood
 
 RANDOM = np.random.default_rng(0)
@@ -25,14 +24,3 @@ def test_negative_log_likelihood_is_scikit_learns() -> None:
 
 def test_negative_log_likelihood_of_huge_logits_is_finite() -> None:
     assert np.isfinite(negative_log_likelihood(LOGITS * 1e5, LABELS))
-
-
-def test_the_temperature_undoes_a_scaling_of_the_logits() -> None:
-    base = fit_temperature(LOGITS, LABELS)
-    assert fit_temperature(LOGITS * 3, LABELS) == pytest.approx(3 * base, rel=1e-4)
-
-
-def test_no_other_temperature_has_a_lower_loss() -> None:
-    best = fit_temperature(LOGITS, LABELS)
-    losses = [negative_log_likelihood(LOGITS / (best * factor), LABELS) for factor in (0.9, 1.0, 1.1)]
-    assert min(losses) == losses[1]
