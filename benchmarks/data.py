@@ -105,9 +105,10 @@ def _read_cache(path: Path, steps: int) -> None:
     import torch
 
     from oodtune.stages.feed import open_feed
+    from oodtune.train.ranks import Ranks
 
     train = TrainConfig(batch_per_domain=BATCH_PER_DOMAIN)
-    with open_feed(path, DOMAINS[0], 0, AugmentConfig(), train, torch.device("cpu")) as feed:
+    with open_feed(path, DOMAINS[0], 0, AugmentConfig(), train, Ranks(torch.device("cpu"))) as feed:
         for step in range(steps):
             feed.batches.draw(step)
 

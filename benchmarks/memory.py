@@ -37,12 +37,14 @@ import sys
 from pathlib import Path
 import torch
 from oodtune.data.batches import StreamedBatches
+from oodtune.data.sampling import Sampling
 from oodtune.data.cache import open_cache
 from oodtune.stages import feed
 print(Path("/proc/self/status").read_text(), flush=True)
 cache = open_cache(Path(sys.argv[1]))
 sources = [cache.examples(domain, "in") for domain in cache.domains[1:]]
-batches = StreamedBatches(sources, batch_per_domain=32, seed=0, device=torch.device("cpu"))
+sampling = Sampling(tuple(len(one.labels) for one in sources), batch_per_domain=32, seed=0)
+batches = StreamedBatches(sources, sampling, torch.device("cpu"))
 for step in range(int(sys.argv[2])):
     assert batches.draw(step).images.shape == (96, 256, 256, 3)
 batches.close()

@@ -36,8 +36,13 @@ class Ratio:
         return (
             f"{self.name}: {self.ratio:.2f} ({self.lowest:.2f} to {self.highest:.2f}, {self.repeats} repeats; wanted "
             f"{self.target:g}: {'met' if self.met else 'MISSED'})\n"
-            f"    {self.per_second_ours:8.0f}/s {self.ours}\n    {self.per_second_theirs:8.0f}/s {self.theirs}"
+            f"    {_rate(self.per_second_ours):>8}/s {self.ours}\n"
+            f"    {_rate(self.per_second_theirs):>8}/s {self.theirs}"
         )
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:.0f}" if per_second >= 100.0 else f"{per_second:.3g}"
 
 
 @dataclass(frozen=True)

@@ -2,97 +2,73 @@
 
     python -m benchmarks.train --backbone tf_efficientnet_lite0 --size 96 --batch-per-domain 8
 
-Weights are random and images are drawn: neither changes the time of a step. Prints a line for every ratio, the
-share of a trial's time that evaluation takes, and peak memory; exits with 1 if a target is missed.
+Weights are random and images are drawn: neither changes the time of a step. `--domainbed PATH` adds DomainBed's own
+training, out of a checkout of it or of the paper's code. Prints a line for every ratio, what memory each side takes,
+and the share of a trial's time that evaluation takes; exits with 1 if a target is missed.
 """
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
 
 import torch
-from torch import nn
 
-from benchmarks.photographs import CLASSES, DOMAINS, draw_photographs
+from benchmarks.photographs import DOMAINS, draw_photographs
 from benchmarks.ratio import Contest, Ratio, as_json, describe_machine, measure
-from oodtune.config import AugmentConfig, DataConfig, MethodConfig, PreprocessConfig, TrainConfig
-from oodtune.cpus import count_cpus
+from benchmarks.train_bench import Bench, Stepper, evaluation_share
+from benchmarks.train_domainbed import SIZE, AsDomainBed, Checkout, import_checkout
+from benchmarks.train_rivals import FromFiles
+from benchmarks.turn_memory import TurnMemory, Watched
+from oodtune.config import DataConfig, PreprocessConfig, TrainConfig
+from oodtune.errors import ConfigError, UserError
 from oodtune.model.device import choose_device
-from oodtune.model.network import build_network
 from oodtune.stages import cache, prepare
-from oodtune.stages.feed import Feed, open_feed
-from oodtune.train.loop import Recipe, Surroundings, train_network
-from oodtune.train.optimiser import create_optimiser
-from oodtune.train.update import choose_precision, update
-from oodtune.trial import NetworkSpec
+from oodtune.train.update import choose_precision
 
-TARGET = DOMAINS[0]
+OUT_FRACTION = 0.2
+OURS = "steps of oodtune: read, augment, update"
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What all contests share."""
+@dataclass
+class Figures:
+    """What a run finds out."""
 
-    root: Path
-    options: argparse.Namespace
-    config: TrainConfig
-    device: torch.device
+    ratios: list[Ratio] = field(default_factory=list)
+    memory: dict[str, TurnMemory] = field(default_factory=dict)
+    """Of what each side of a contest does."""
+    evaluation_shares: dict[str, float] = field(default_factory=dict)
 
-    @property
-    def steps(self) -> int:
-        return int(self.options.steps)
+    def add(self, contest: Contest, bench: Bench) -> None:
+        """Measure a contest, and print what came out."""
+        ours, theirs = (Watched(side[1], bench.device) for side in (contest.ours, contest.theirs))
+        watched = replace(contest, ours=(contest.ours[0], ours), theirs=(contest.theirs[0], theirs))
+        self.ratios.append(measure(watched, bench.options.repeats))
+        print(self.ratios[-1], flush=True)
+        for what, memory in ((contest.ours[0], ours.memory), (contest.theirs[0], theirs.memory)):
+            assert memory is not None
+            self.memory.setdefault(what, memory)  # what is built already takes no more a second time
 
-    @property
-    def num_images(self) -> int:
-        """Trained on in the steps of one turn."""
-        return self.steps * self.config.batch_per_domain * (len(DOMAINS) - 1)
-
-    def network(self) -> nn.Module:
-        torch.manual_seed(0)
-        spec = NetworkSpec(
-            backbone=self.options.backbone, classes=CLASSES, preprocess=PreprocessConfig(size=self.options.size)
-        )
-        return build_network(spec, dropout=0.9).to(self.device).train()
-
-    def feed(self) -> Feed:
-        return open_feed(self.root / "cache", TARGET, 0, AugmentConfig(), self.config, self.device)
+    def add_share(self, what: str, share: float) -> None:
+        """Note the share of evaluation in the time of `what`."""
+        self.evaluation_shares[what] = share
+        print(f"evaluation: {share:.1%} of the time of {what}", flush=True)
 
 
 def main() -> None:
     options = _parse()
-    config = TrainConfig(batch_per_domain=options.batch_per_domain, precision=options.precision)
-    with tempfile.TemporaryDirectory(prefix="oodtune-bench-") as directory:
-        root = Path(directory)
-        draw_photographs(root / "images", options.images, width=227, height=227)
-        prepare.run(root / "dataset", prepare.Params(data=DataConfig(source="folder", root=root / "images")))
-        preprocess = PreprocessConfig(size=options.size)
-        cache.run(root / "dataset", root / "cache", cache.Params(preprocess=preprocess))
-        bench = Bench(root, options, config, choose_device(options.device))
-        results: list[Ratio] = []
-        for contest in _contests(bench):
-            results.append(measure(contest, options.repeats))
-            print(results[-1], flush=True)
-        share = _evaluation_share(bench)
-        peak = _peak_memory(bench.device)
-    print(f"evaluation: {share:.1%} of the time of {bench.steps} steps with two snapshots")
-    print(f"peak memory: {peak / 2**20:.0f} MiB")
+    try:
+        checkout = _check(options)
+        figures, bench = _run(options, checkout)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     if options.out is not None:
-        settings = {name: str(value) for name, value in sorted(vars(options).items()) if name != "out"}
-        figures = {
-            "settings": settings,
-            "machine": describe_machine("oodtune", "torch", "timm"),
-            "ratios": [as_json(one) for one in results],
-            "evaluation_share": share,
-            "peak_memory_bytes": peak,
-        }
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    sys.exit(0 if all(one.met for one in results) else 1)
+        options.out.write_text(json.dumps(_as_json(figures, bench), indent=1) + "\n", encoding="utf-8")
+    sys.exit(0 if all(one.met for one in figures.ratios) else 1)
 
 
 def _parse() -> argparse.Namespace:
@@ -105,110 +81,116 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=800, help="how many to draw (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=20, help="of one turn (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="measured turns of each contest (default: 3)")
+    parser.add_argument(
+        "--compile", choices=("kernels", "graphs"), help="also: updates compiled by torch, or with CUDA graphs"
+    )
+    parser.add_argument(
+        "--domainbed", type=Path, metavar="PATH", help=f"also: training by this checkout of DomainBed; --size {SIZE}"
+    )
+    parser.add_argument("--domainbed-workers", type=int, help="for each loader (default: what DomainBed sets)")
+    parser.add_argument(
+        "--domainbed-evaluation",
+        action="store_true",
+        help="also: as many steps and one evaluation each; DomainBed evaluates all images, so set --images accordingly",
+    )
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     return parser.parse_args()
 
 
+def _check(options: argparse.Namespace) -> Checkout | None:
+    """Import DomainBed, if it is asked for. Raises ConfigError for what could not be measured, before anything is."""
+    device = choose_device(options.device)
+    choose_precision(_config(options), device)
+    if options.compile == "graphs" and device.type != "cuda":
+        raise ConfigError(f"--compile: expected kernels on {device.type}, found graphs, which are CUDA graphs")
+    per_domain = int(options.images / len(DOMAINS) * (1 - OUT_FRACTION))
+    if per_domain < options.batch_per_domain:
+        raise ConfigError(
+            f"--images: expected enough for a batch of {options.batch_per_domain} of each domain, found "
+            f"{options.images}, of which {per_domain} a domain are trained on"
+        )
+    if options.domainbed is None:
+        if options.domainbed_evaluation or options.domainbed_workers is not None:
+            raise ConfigError("--domainbed-evaluation and --domainbed-workers belong to --domainbed, which is not set")
+        return None
+    if options.size != SIZE:
+        raise ConfigError(f"--size: expected {SIZE}, the only one that DomainBed has, found {options.size}")
+    return import_checkout(options.domainbed)
+
+
+def _config(options: argparse.Namespace) -> TrainConfig:
+    return TrainConfig(batch_per_domain=options.batch_per_domain, precision=options.precision)
+
+
+def _run(options: argparse.Namespace, checkout: Checkout | None) -> tuple[Figures, Bench]:
+    """Measure everything, and print it as it comes."""
+    figures = Figures()
+    with tempfile.TemporaryDirectory(prefix="oodtune-bench-") as directory:
+        bench = Bench(Path(directory), options, _config(options), choose_device(options.device))
+        print(f"{_name(bench.device)}: {bench.steps} steps of {bench.batch} images a turn", flush=True)
+        _prepare(bench)
+        for contest in _contests(bench):
+            figures.add(contest, bench)
+        if checkout is not None:
+            _race_domainbed(checkout, bench, figures)
+        figures.add_share(f"a trial of {bench.steps} steps, measured at start, middle and end", evaluation_share(bench))
+    for what, memory in figures.memory.items():
+        print(f"memory: {memory} for {what}")
+    return figures, bench
+
+
+def _prepare(bench: Bench) -> None:
+    """Draw images, and make of them what oodtune trains from."""
+    images, dataset = bench.root / "images", bench.root / "dataset"
+    draw_photographs(images, bench.options.images, width=227, height=227)
+    data = DataConfig(source="folder", root=images, out_fraction=OUT_FRACTION)
+    prepare.run(dataset, prepare.Params(data=data))
+    cache.run(dataset, bench.root / "cache", cache.Params(preprocess=PreprocessConfig(size=bench.options.size)))
+
+
 def _contests(bench: Bench) -> Iterator[Contest]:
-    ours = ("steps of oodtune: read, augment, update", Stepper(bench).train_from_feed)
+    ours = (OURS, Stepper(bench).train_from_feed)
     constant = ("updates on one batch in device memory", Stepper(bench).train_on_one_batch)
     yield Contest("training step", ours, constant, bench.num_images, target=1 / 1.05)
-    loader = ("the same updates fed by ImageFolder, PIL, DataLoader", Stepper(bench).train_from_loader)
+    if bench.options.compile is not None:
+        compiled = (
+            f"the same updates, compiled ({bench.options.compile})",
+            Stepper(bench, bench.options.compile).train_on_one_batch,
+        )
+        yield Contest("compiled update", compiled, constant, bench.num_images, target=1.0)
+    loader = ("the same updates fed by ImageFolder, PIL, DataLoader", FromFiles(bench).train)
     yield Contest("training from files", ours, loader, bench.num_images, target=1.0)
 
 
-class Stepper:
-    """A network that is trained in three ways; each call trains it for one turn."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.network = bench.network()
-        self.optimiser = create_optimiser(self.network, bench.config, 1e-4, 1e-4)
-        self.precision = choose_precision(bench.config, bench.device)
-        self._loaded = _endless(bench)  # begun once: starting its workers is not in any turn but the unmeasured one
-
-    def train_from_feed(self) -> None:
-        with self.bench.feed() as feed:
-            for step in range(self.bench.steps):
-                self._update(*feed.draw_batch(step))
-        self._finish()
-
-    def train_on_one_batch(self) -> None:
-        size, count = self.bench.options.size, self.bench.num_images // self.bench.steps
-        pixels = torch.rand(count, 3, size, size, device=self.bench.device) * 255.0
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        labels = torch.arange(count, device=self.bench.device) % len(CLASSES)
-        for _ in range(self.bench.steps):
-            self._update(pixels, labels)
-        self._finish()
-
-    def train_from_loader(self) -> None:
-        for _ in range(self.bench.steps):
-            pixels, labels = next(self._loaded)
-            on_device = pixels.to(self.bench.device, memory_format=torch.channels_last)
-            self._update(on_device, labels.to(self.bench.device))
-        self._finish()
-
-    def _update(self, pixels: torch.Tensor, labels: torch.Tensor) -> None:
-        update(self.network, self.optimiser, pixels, labels, precision=self.precision)
-
-    def _finish(self) -> None:
-        if self.bench.device.type == "cuda":
-            torch.cuda.synchronize()
+def _race_domainbed(checkout: Checkout, bench: Bench, figures: Figures) -> None:
+    rival = AsDomainBed(checkout, bench)
+    name = f"DomainBed's loaders ({rival.num_workers} workers each) and ERM.update, {bench.options.backbone} of oodtune"
+    ours = (OURS, Stepper(bench).train_from_feed)
+    figures.add(Contest("training as DomainBed", ours, (name, rival.train), bench.num_images, target=1.0), bench)
+    if not bench.options.domainbed_evaluation:
+        return
+    stepper = Stepper(bench)
+    evaluated = f"{bench.steps} steps and an evaluation of"
+    ours = (f"oodtune: {evaluated} the source out-splits", stepper.train_and_evaluate)
+    theirs = (f"DomainBed: {evaluated} all {rival.num_evaluated} images", rival.train_and_evaluate)
+    figures.add(Contest("training and evaluation", ours, theirs, bench.num_images, target=1.0), bench)
+    figures.add_share(ours[0], stepper.clock.share)
+    figures.add_share(theirs[0], rival.clock.share)
 
 
-def _endless(bench: Bench) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield batches as DomainBed makes them: PIL images, augmented one by one in worker processes."""
-    from torch.utils.data import ConcatDataset, DataLoader
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-
-    augment = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(bench.options.size, scale=(0.7, 1.0)),
-            transforms.RandomHorizontalFlip(),
-            transforms.ColorJitter(0.3, 0.3, 0.3, 0.3),
-            transforms.RandomGrayscale(),
-            transforms.PILToTensor(),
-        ]
-    )
-    joined = ConcatDataset([ImageFolder(str(bench.root / "images" / name), augment) for name in DOMAINS[1:]])
-    batch = bench.num_images // bench.steps
-    loader = DataLoader(joined, batch, shuffle=True, drop_last=True, num_workers=count_cpus(), persistent_workers=True)
-    while True:
-        for pixels, labels in loader:
-            yield pixels.float(), labels
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _evaluation_share(bench: Bench) -> float:
-    """Return the share of a trial's time that measuring on the source out-splits takes."""
-    config = bench.config.model_copy(update={"steps": bench.steps, "snapshot_every": max(1, bench.steps // 2)})
-    with bench.feed() as feed:
-        timed = TimedFeed(feed)
-        start = perf_counter()
-        train_network(bench.network(), timed, Recipe(config, MethodConfig(), 1e-4, 1e-4), Surroundings())
-        return timed.measuring_s / (perf_counter() - start)
-
-
-class TimedFeed:
-    """A feed that notes how long measuring takes."""
-
-    def __init__(self, feed: Feed) -> None:
-        self.draw_batch = feed.draw_batch
-        self._feed = feed
-        self.measuring_s = 0.0
-
-    def measure(self, network: nn.Module, *others: object) -> object:
-        start = perf_counter()
-        measured = self._feed.measure(network, *others)
-        self.measuring_s += perf_counter() - start
-        return measured
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _as_json(figures: Figures, bench: Bench) -> dict[str, object]:
+    options = {**vars(bench.options), "domainbed": bench.options.domainbed and bench.options.domainbed.resolve().name}
+    return {
+        "settings": {name: str(value) for name, value in sorted(options.items()) if name != "out"},
+        "machine": {**describe_machine("oodtune", "torch", "timm"), "device": _name(bench.device)},
+        "ratios": [as_json(one) for one in figures.ratios],
+        "evaluation_shares": figures.evaluation_shares,
+        "memory": {what: asdict(one) for what, one in figures.memory.items()},
+    }
 
 
 if __name__ == "__main__":
