@@ -20,12 +20,12 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class PixelRows:
-    """Some rows of an array (M, S, S, 3), usually memory-mapped: only what is asked for is read.
+    """Some rows of images (M, S, S, 3), usually a memory-mapped array: only what is asked for is read.
 
     `rows[2:5]` and `rows[np.array([4, 0])]` are new arrays in memory; nothing else is.
     """
 
-    array: npt.NDArray[np.uint8]
+    array: Pixels
     rows: Places
     """(N,): which rows, in which order."""
 

@@ -1,11 +1,13 @@
 """One training run, what it leaves behind, and the one definition of a sweep that DVC, Kubeflow and the CLI share."""
 
+import hashlib
 from itertools import product
 from typing import Self
 
 from pydantic import ValidationError
 
 from oodtune.config import (
+    HeldOut,
     Name,
     PreprocessConfig,
     Section,
@@ -19,7 +21,7 @@ from oodtune.errors import ConfigError
 class Trial(Section):
     """One training run: which domain is held out, and how the others are trained on."""
 
-    target_domain: Name
+    target_domain: HeldOut
     method: Name
     learning_rate: float
     weight_decay: float
@@ -40,6 +42,16 @@ class Trial(Section):
 
     def to_json(self) -> str:
         return canonical_json(self.model_dump(mode="json"))
+
+
+def state_name(trial: str, step: int) -> str:
+    """Return the name of the state of a trial after a step."""
+    return f"{trial}@{step}"
+
+
+def trial_of(name: str) -> str:
+    """Return the trial that a trial's name, or that of one of its states, is of."""
+    return name.partition("@")[0]
 
 
 class NetworkSpec(Section):
@@ -64,8 +76,19 @@ class TrialRecord(Section):
     """First and last step of the states that the weights are the mean of; none if they are one state."""
     source_accuracy: float
     """Mean out-split accuracy of the weights over the source domains, 0..1."""
+    trajectory: tuple[int, ...] = ()
+    """Steps whose states are kept beside the weights, in `trajectory/<step>.safetensors`."""
     statistics_move: bool = False
     """Training changed batch-norm statistics: an average of such trials needs them estimated anew."""
+
+
+class Tried(Section):
+    """An ingredient that a greedy soup tried."""
+
+    name: str
+    score: float
+    """Mean accuracy on the source out-splits, 0..1, of the average with it."""
+    accepted: bool
 
 
 class Soup(Section):
@@ -73,10 +96,16 @@ class Soup(Section):
 
     target_domain: str
     name: str
+    row: str
+    """Its line in the table of results: the rule it is made by."""
     ingredients: tuple[str, ...]
-    """Names of the trials it is the mean of."""
+    """Names of the trials, or of the states of one trial (`<trial>@<step>`), that it is made of."""
     path: str
     """Weights file, relative to the artifact."""
+    tried: tuple[Tried, ...] = ()
+    """Of a greedy soup: all ingredients in the order in which they were tried."""
+    trial: Trial | None = None
+    """Whose trajectory it averages, if it is one trial's."""
 
 
 class SoupRecord(Section):
@@ -84,12 +113,27 @@ class SoupRecord(Section):
 
     network: NetworkSpec
     soups: tuple[Soup, ...]
+    trials: tuple[str, ...]
+    """Names of the trials that there were."""
+    missing: tuple[str, ...] = ()
+    """Names of those that were planned and are not there."""
 
 
 def plan_trials(sweep: SweepConfig) -> list[Trial]:
-    """Return every combination of the sweep's lists, in the order of the lists (DVC's matrix order)."""
-    axes = product(sweep.target_domains, sweep.methods, sweep.learning_rates, sweep.weight_decays, sweep.seeds)
+    """Return the trials of the sweep in the order of its lists (DVC's matrix order).
+
+    Without a budget they are all combinations. With one, so many settings are drawn at random, the same for every
+    target domain and seed: random search (Bergstra & Bengio, JMLR 13, 2012) among those listed.
+    """
+    settings = list(product(sweep.methods, sweep.learning_rates, sweep.weight_decays))
+    drawn = set(sorted(settings, key=_chance)[: sweep.budget])
     return [
         Trial(target_domain=target, method=method, learning_rate=rate, weight_decay=decay, seed=seed)
-        for target, method, rate, decay, seed in axes
+        for target, (method, rate, decay), seed in product(sweep.target_domains, settings, sweep.seeds)
+        if (method, rate, decay) in drawn
     ]
+
+
+def _chance(setting: tuple[str, float, float]) -> bytes:
+    """Return a place in an order that has nothing to do with the setting, and is its own whatever others there are."""
+    return hashlib.sha256(repr(setting).encode()).digest()

@@ -52,6 +52,9 @@ def test_every_command_of_readme_and_docs_exists(command: list[str]) -> None:
         assert arguments[0] == "-m"
         assert (PROJECT_DIR / arguments[1].replace(".", "/")).with_suffix(".py").is_file()
         return
+    if program == "torchrun":
+        at = arguments.index("-m")
+        program, *arguments = arguments[at + 1 :]
     assert program == "oodtune"
     group = get_command(app)
     while hasattr(group, "commands"):

@@ -8,6 +8,7 @@ import typer
 ParamsPath = Annotated[Path, typer.Option("--params", help="The settings file.", show_default=True)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto is the first GPU, or else the CPU.")]
 CachePath = Annotated[Path, typer.Option("--cache", help="A `cache` artifact, from `oodtune cache`.")]
+InitPath = Annotated[Path, typer.Option("--init", help="An `init` artifact, from `oodtune init`.")]
 TrialPaths = Annotated[
     list[Path], typer.Option("--trials", help="A `trial` artifact or a directory of them; may be repeated.")
 ]
@@ -61,7 +62,7 @@ def init(cache: CachePath, out: OutPath, params: ParamsPath = DEFAULT_PARAMS, de
 
 def train(
     cache: CachePath,
-    init: Annotated[Path, typer.Option(help="An `init` artifact, from `oodtune init`.")],
+    init: InitPath,
     out: OutPath,
     target_domain: Annotated[str, typer.Option(help="The domain to hold out.")],
     method: Annotated[str, typer.Option(help="A name in section `methods`.")],
@@ -75,6 +76,10 @@ def train(
 
     Interrupted at any moment, the same command goes on from the newest checkpoint; on the CPU it ends in the same
     bytes. While it runs, `.NAME.partial/files/log.jsonl` beside `--out NAME` grows by a line with every snapshot.
+
+    `torchrun --nproc-per-node N -m oodtune train ...` trains with N processes, each on its part of every batch and,
+    where there are any, on a GPU of its own; on more machines with torchrun's own options. It ends in the weights
+    that one process makes, but for rounding.
 
     Exits with 143 after SIGTERM and with 130 after SIGINT (Ctrl-C), when the step under way is finished and a
     checkpoint is written; with 2 if the settings, the inputs, the disk, the memory or the loss are at fault.
@@ -93,12 +98,19 @@ def train(
     stage.run(cache, init, out, stage.Params.for_trial(load_config(params), trial), trial, device)
 
 
-def combine(trials: TrialPaths, out: OutPath, params: ParamsPath = DEFAULT_PARAMS) -> None:
-    """Average the weights of the sweep's trials: a `soup`. Uses section `sweep`."""
+def combine(
+    cache: CachePath,
+    init: InitPath,
+    trials: TrialPaths,
+    out: OutPath,
+    params: ParamsPath = DEFAULT_PARAMS,
+    device: Device = "auto",
+) -> None:
+    """Average the weights of the sweep's trials: a `soup`. Uses sections `sweep`, `combine`."""
     from oodtune.config import load_config
     from oodtune.stages import combine as stage
 
-    stage.run(trials, out, stage.Params.from_config(load_config(params)))
+    stage.run(cache, init, trials, out, stage.Params.from_config(load_config(params)), device)
 
 
 def evaluate(
@@ -109,7 +121,7 @@ def evaluate(
     params: ParamsPath = DEFAULT_PARAMS,
     device: Device = "auto",
 ) -> None:
-    """Store the logits of every trial, soup and ensemble: `predictions`. Uses section `sweep`."""
+    """Store the logits of every trial, soup and ensemble: `predictions`. Uses sections `sweep`, `combine`."""
     from oodtune.config import load_config
     from oodtune.stages import evaluate as stage
 
@@ -155,6 +167,7 @@ def export(
 
 
 def report(
+    cache: CachePath,
     trials: TrialPaths,
     predictions: PredictionsPath,
     selection: SelectionPath,
@@ -165,4 +178,4 @@ def report(
     from oodtune.config import load_config
     from oodtune.stages import report as stage
 
-    stage.run(trials, predictions, selection, out, stage.Params.from_config(load_config(params)))
+    stage.run(cache, trials, predictions, selection, out, stage.Params.from_config(load_config(params)))

@@ -5,19 +5,38 @@ Unknown keys and wrong ranges are errors that name the key. Nothing else reads `
 
 from oodtune.config.data import ChecksConfig, DataConfig, DvcConfig, Policy, PreprocessConfig, TableConfig
 from oodtune.config.params import Config, StageParams, load_config, parse_config
-from oodtune.config.release import ExportConfig, ReportConfig, SelectConfig, ServeConfig
-from oodtune.config.section import Fraction, Name, Probability, Section, canonical_json, describe_validation_error
-from oodtune.config.training import AugmentConfig, BackboneConfig, MethodConfig, ProbeConfig, SweepConfig, TrainConfig
+from oodtune.config.release import CombineConfig, EnsembleRule, ExportConfig, ReportConfig, SelectConfig, ServeConfig
+from oodtune.config.section import (
+    Fraction,
+    HeldOut,
+    Name,
+    Probability,
+    Section,
+    canonical_json,
+    describe_validation_error,
+)
+from oodtune.config.training import (
+    AugmentConfig,
+    BackboneConfig,
+    MethodConfig,
+    ProbeConfig,
+    SweepConfig,
+    TrainConfig,
+    held_out_domains,
+)
 
 __all__ = [
     "AugmentConfig",
     "BackboneConfig",
     "ChecksConfig",
+    "CombineConfig",
     "Config",
     "DataConfig",
     "DvcConfig",
+    "EnsembleRule",
     "ExportConfig",
     "Fraction",
+    "HeldOut",
     "MethodConfig",
     "Name",
     "Policy",
@@ -34,6 +53,7 @@ __all__ = [
     "TrainConfig",
     "canonical_json",
     "describe_validation_error",
+    "held_out_domains",
     "load_config",
     "parse_config",
 ]

@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from oodtune.config.data import DataConfig, PreprocessConfig
-from oodtune.config.release import ExportConfig, ReportConfig, SelectConfig, ServeConfig
+from oodtune.config.release import CombineConfig, ExportConfig, ReportConfig, SelectConfig, ServeConfig
 from oodtune.config.section import Name, Section, canonical_json, describe_validation_error
 from oodtune.config.training import AugmentConfig, BackboneConfig, MethodConfig, ProbeConfig, SweepConfig, TrainConfig
 from oodtune.errors import ConfigError
@@ -24,6 +24,7 @@ class Config(Section):
     train: TrainConfig
     methods: Annotated[dict[Name, MethodConfig], Field(min_length=1)]
     sweep: SweepConfig
+    combine: CombineConfig
     select: SelectConfig
     export: ExportConfig
     serve: ServeConfig

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
+HeldOut = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*(\+[A-Za-z0-9][A-Za-z0-9_]*)?$")]
+"""A domain that is not trained on; or two of them, as in `ink+oil`."""
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from oodtune.config.section import Fraction, Name, Probability, Section
+from oodtune.config.section import Fraction, HeldOut, Name, Probability, Section
 
 
 class BackboneConfig(Section):
@@ -34,6 +34,10 @@ class AugmentConfig(Section):
     grayscale_probability: Probability = 0.1
     erase_probability: Probability = 0.0
     """Of painting over a rectangle, 2 to 33 % of the area (Zhong et al., arXiv 1708.04896); DomainBed has none."""
+    operations: Annotated[int, Field(ge=0, le=2)] = 0
+    """Further operations on every image, each drawn from all of TrivialAugment's with a strength of its own (Mueller &
+    Hutter, arXiv 2103.10158): 0 is DomainBed, 1 TrivialAugment on top of it, 2 much like RandAugment. Shears, shifts
+    and turns come before changes of colour, and these before the rest, in whichever order they are drawn."""
 
     @model_validator(mode="after")
     def _hue_stays_on_the_circle(self) -> Self:
@@ -67,10 +71,14 @@ class TrainConfig(Section):
     """Keep the pretrained statistics of batch norm (its affine weights are trained)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of activations in training; weights and evaluation stay in float32."""
+    compile: Literal["none", "kernels", "graphs"] = "none"
+    """torch.compile of the training step's network: fused kernels, or CUDA graphs of them."""
     snapshot_every: Annotated[int, Field(ge=1)] = 50
     """Steps between evaluations on the source out-splits; the best snapshot is kept."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
     """Steps between checkpoints, from which an interrupted trial goes on."""
+    keep_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between states that the trial keeps, for averages and ensembles along its trajectory; null: none."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -115,16 +123,29 @@ class MethodConfig(Section):
 class SweepConfig(Section):
     """The planned set of trials: the product of these lists."""
 
-    target_domains: Annotated[tuple[Name, ...], Field(min_length=1)]
+    target_domains: Annotated[tuple[HeldOut, ...], Field(min_length=1)]
+    """Each is held out; of a pair, `ink+oil`, both are, so that each can be chosen for by the other's accuracy."""
     methods: Annotated[tuple[Name, ...], Field(min_length=1)]
     learning_rates: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(min_length=1)]
     weight_decays: Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    budget: Annotated[int, Field(ge=1)] | None = None
+    """Random search: so many of the settings (method, learning rate, weight decay), for every target domain and seed;
+    null: all. A larger budget has all settings of a smaller one."""
 
     @model_validator(mode="after")
     def _no_value_twice(self) -> Self:
-        for name in type(self).model_fields:
-            values = getattr(self, name)
+        lists = {name: getattr(self, name) for name in type(self).model_fields if name != "budget"}
+        lists["target_domains"] = ["+".join(sorted(held_out_domains(target))) for target in self.target_domains]
+        for name, values in lists.items():
             if len(set(values)) != len(values):
                 raise ValueError(f"sweep.{name} names a value twice: {list(values)}")
+        for target in self.target_domains:
+            if len(set(held_out_domains(target))) != len(held_out_domains(target)):
+                raise ValueError(f"sweep.target_domains: expected two domains in {target!r}, found one twice")
         return self
+
+
+def held_out_domains(target_domain: str) -> tuple[str, ...]:
+    """Return the domains that trials of `target_domain` are not trained on: itself, or both of a pair."""
+    return tuple(target_domain.split("+"))

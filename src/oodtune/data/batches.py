@@ -1,6 +1,6 @@
 """Batches of raw pixels: read from disk ahead of time, or gathered from a copy on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,13 +13,16 @@ from oodtune.parallel import Prefetcher
 
 _COPY_IMAGES = 256
 """Images moved to the device at once."""
+_STATISTICS_IMAGES = 16
+"""Of each source domain in a batch that statistics are estimated from."""
+_STATISTICS_BATCHES = 200
 
 
 class Batch(NamedTuple):
     """What one step sees, before augmentation."""
 
     images: Tensor
-    """(B, S, S, 3) uint8, B = domains x images per domain, on the device or on the way to it."""
+    """(B, S, S, 3) uint8, on the device or on the way to it: all images of the step, or this rank's part."""
     labels: Tensor
     """(B,)"""
     generator: torch.Generator
@@ -36,16 +39,9 @@ class Batches(Protocol):
 class StreamedBatches:
     """Batches read in one background thread, two steps ahead; in page-locked memory if they go to a GPU."""
 
-    def __init__(
-        self,
-        sources: Sequence[Examples],
-        batch_per_domain: int,
-        seed: int,
-        device: torch.device,
-        replacement: bool = True,
-    ) -> None:
+    def __init__(self, sources: Sequence[Examples], sampling: Sampling, device: torch.device) -> None:
         self._sources = sources
-        self._sampling = _sampling(sources, batch_per_domain, seed, replacement)
+        self._sampling = sampling
         self._device = device
         self._ahead = Prefetcher(self._read, depth=2)
 
@@ -61,14 +57,15 @@ class StreamedBatches:
         images = self._empty(self._sources[0].images.shape[1:], torch.uint8)
         labels = self._empty((), torch.int64)
         # numpy fills them: OpenMP would give torch's work in this thread a second set of threads.
-        parts = zip(np.split(images.numpy(), len(places)), np.split(labels.numpy(), len(places)), strict=True)
+        ends = np.cumsum([len(one) for one in places])[:-1]
+        parts = zip(np.split(images.numpy(), ends), np.split(labels.numpy(), ends), strict=True)
         for examples, chosen, (image_part, label_part) in zip(self._sources, places, parts, strict=True):
             image_part[:] = examples.images[chosen]
             label_part[:] = examples.labels[chosen]
         return Batch(images, labels, generator)
 
     def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        size = (len(self._sources) * self._sampling.batch_per_domain, *shape)
+        size = (self._sampling.part_size, *shape)
         if self._device.type != "cuda":
             return torch.empty(size, dtype=dtype)
         with torch.cuda.device(self._device):  # a new thread would take the first GPU
@@ -78,17 +75,10 @@ class StreamedBatches:
 class ResidentBatches:
     """Batches gathered from a whole copy of the sources on the device."""
 
-    def __init__(
-        self,
-        sources: Sequence[Examples],
-        batch_per_domain: int,
-        seed: int,
-        device: torch.device,
-        replacement: bool = True,
-    ) -> None:
+    def __init__(self, sources: Sequence[Examples], sampling: Sampling, device: torch.device) -> None:
         self._images = [_copy_images(one, device) for one in sources]
         self._labels = [torch.from_numpy(one.labels).to(device) for one in sources]
-        self._sampling = _sampling(sources, batch_per_domain, seed, replacement)
+        self._sampling = sampling
         self._device = device
 
     def draw(self, step: int) -> Batch:
@@ -101,6 +91,18 @@ class ResidentBatches:
     def close(self) -> None:
         """Let go of the copy."""
         self._images.clear()
+
+
+def even_batches(sources: Sequence[Examples], device: torch.device) -> Iterator[Tensor]:
+    """Yield pixels (B, 3, S, S), float32 in 0..255, of every source in equal shares, as they are: for statistics.
+
+    It ends when the images of the largest source came once, and after 200 batches.
+    """
+    sampling = Sampling(tuple(len(one.labels) for one in sources), _STATISTICS_IMAGES, seed=0, replacement=False)
+    for step in range(min(_STATISTICS_BATCHES, -(-max(sampling.sizes) // _STATISTICS_IMAGES))):
+        places, _ = sampling.draw(step)
+        images = np.concatenate([one.images[chosen] for one, chosen in zip(sources, places, strict=True)])
+        yield torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
 
 
 def count_bytes(sources: Sequence[Examples]) -> int:
@@ -119,10 +121,6 @@ def fits_on_device(num_bytes: int, free_bytes: int) -> bool:
 def free_device_bytes(device: torch.device) -> int:
     """Return the free memory of a GPU, and 0 for the CPU: a copy of the page cache would gain nothing."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-
-
-def _sampling(sources: Sequence[Examples], batch_per_domain: int, seed: int, replacement: bool) -> Sampling:
-    return Sampling(tuple(len(one.labels) for one in sources), batch_per_domain, seed, replacement)
 
 
 def _copy_images(examples: Examples, device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodtune.artifact import Artifact, open_artifact
-from oodtune.config import PreprocessConfig
+from oodtune.config import PreprocessConfig, held_out_domains
 from oodtune.data.index import IndexRow, Split, classes_of, read_index
 from oodtune.errors import DataError
 from oodtune.pixels import PixelRows, Pixels
@@ -49,12 +49,23 @@ class Cache:
         )
 
     def source_domains(self, target_domain: str) -> tuple[str, ...]:
-        """Return every domain but the target. Raises DataError if the target is no domain of the cache."""
-        if target_domain not in self.domains:
+        """Return every domain that trials of `target_domain` are trained on: all but it, or but both of a pair.
+
+        Raises DataError if one of these is no domain of the cache, or if nothing is left.
+        """
+        held_out = held_out_domains(target_domain)
+        for domain in held_out:
+            if domain not in self.domains:
+                raise DataError(
+                    f"{self.artifact.path}: expected a target domain among {list(self.domains)}, found {domain!r}"
+                )
+        sources = tuple(domain for domain in self.domains if domain not in held_out)
+        if not sources:
             raise DataError(
-                f"{self.artifact.path}: expected a target domain among {list(self.domains)}, found {target_domain!r}"
+                f"{self.artifact.path}: expected a domain beside {target_domain} to train on, found none; hold out "
+                "fewer"
             )
-        return tuple(domain for domain in self.domains if domain != target_domain)
+        return sources
 
 
 def open_cache(path: Path) -> Cache:

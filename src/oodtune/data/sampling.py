@@ -32,13 +32,34 @@ class Sampling:
     batch_per_domain: int
     seed: int
     replacement: bool = True
+    rank: int = 0
+    num_ranks: int = 1
+    """Image i of a batch is in the part of rank i modulo the number of ranks."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a whole batch, of all ranks."""
+        return len(self.sizes) * self.batch_per_domain
+
+    @property
+    def part_size(self) -> int:
+        """Images of this rank's part."""
+        return len(range(self.rank, self.batch_size, self.num_ranks))
 
     def draw(self, step: int) -> tuple[list[Places], torch.Generator]:
-        """Return the places in every domain that `step` sees, and where the randomness of the step goes on."""
+        """Return the places in every domain that `step` sees, and where the randomness of the step goes on.
+
+        Every rank draws the whole batch and keeps its part.
+        """
         generator = data_generator(self.seed, step)
         if self.replacement:
-            return draw_places(self.sizes, self.batch_per_domain, generator), generator
-        return walk_places(self.sizes, self.batch_per_domain, self.seed, step), generator
+            places = draw_places(self.sizes, self.batch_per_domain, generator)
+        else:
+            places = walk_places(self.sizes, self.batch_per_domain, self.seed, step)
+        firsts = range(self.rank, self.rank - self.batch_size, -self.batch_per_domain)
+        return [
+            one[first % self.num_ranks :: self.num_ranks] for one, first in zip(places, firsts, strict=True)
+        ], generator
 
 
 def draw_places(sizes: Sequence[int], batch_per_domain: int, generator: torch.Generator) -> list[Places]:

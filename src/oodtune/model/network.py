@@ -77,6 +77,11 @@ class Network(nn.Module):
         """True if training changes batch-norm statistics: averaged weights then need them estimated anew."""
         return bool(self._moving_norms)
 
+    @property
+    def moving_norms(self) -> list[str]:
+        """Names of the norms whose statistics training changes."""
+        return [name for name, module in self.named_modules() if any(module is norm for norm in self._moving_norms)]
+
     def train(self, mode: bool = True) -> Self:
         """Switch training mode on or off: dropout, and the batch norm that `freeze` does not keep as it was."""
         super().train(mode)

@@ -1,22 +1,29 @@
 """`cache` + `init` -> `trial`: one network, fine-tuned on every domain but the target."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from oodtune.artifact import create_artifact, open_artifact
+from oodtune.artifact import Artifact, ArtifactWriter, create_artifact, open_artifact
 from oodtune.config import AugmentConfig, Config, MethodConfig, StageParams, TrainConfig
 from oodtune.errors import ConfigError, Stopped, TrainingError
 from oodtune.progress import Progress, progress_bar
+from oodtune.stages.tracking import Tracking, open_tracking
+from oodtune.stages.trial_log import TrialLog
+from oodtune.stages.trials import TRAJECTORY, WEIGHTS, trajectory_file
 from oodtune.trial import Trial, TrialRecord
 
 if TYPE_CHECKING:
     import torch
 
-    from oodtune.train.history import Snapshot
+    from oodtune.model.network import Network
+    from oodtune.stages.feed import Feed
+    from oodtune.train.history import History, Snapshot, State
+    from oodtune.train.loop import Recipe, Surroundings
 
 
 class Params(StageParams):
@@ -61,72 +68,131 @@ def run(
 ) -> None:
     """Write a `trial` artifact: the weights that the method keeps, and what was measured on the way.
 
-    How it goes on is reported to `progress`; without one, a bar shows it.
+    How it goes on is reported to `progress`; without one, a bar shows it. Under `torchrun` all processes train one
+    network, each on its part of every batch; the first of them writes.
 
     `log.jsonl` grows by a line with every snapshot; until the trial is finished it is in the hidden directory
     `.<name of out>.partial/files` beside `out`. An interrupted trial goes on from its newest checkpoint, in
     `notes` there. Raises TrainingError, in one line, for all that can go wrong on the way, DataError if the
     cache lacks the target domain, and Stopped after SIGTERM or SIGINT.
     """
-    from oodtune.model.device import choose_device
-    from oodtune.model.initial import InitialStates, initial_network
-    from oodtune.model.weights import save_weights
+    from oodtune.model.initial import initial_network
     from oodtune.stages.feed import open_feed
-    from oodtune.train.checkpoint import Checkpoints
-    from oodtune.train.loop import Recipe, Surroundings, train_network
+    from oodtune.train.loop import Recipe, Surroundings
+    from oodtune.train.ranks import join_ranks
     from oodtune.train.stop import listen_for_stop
 
     opened_init = open_artifact(Path(init), "init")
-    chosen = choose_device(device)
-    network, init_digest = initial_network(opened_init, trial.target_domain, params.method.dropout)
-    network.freeze(params.train.trained_stages, params.train.freeze_batch_norm).to(chosen)
     recipe = Recipe(params.train, params.method, trial.learning_rate, trial.weight_decay)
+    with join_ranks(device) as ranks:
+        network, init_digest = initial_network(opened_init, trial.target_domain, params.method.dropout)
+        network.freeze(params.train.trained_stages, params.train.freeze_batch_norm).to(ranks.device)
+        with (
+            _explained(Path(out)),
+            listen_for_stop() as stop,
+            open_feed(Path(cache), trial.target_domain, trial.seed, params.augment, params.train, ranks) as feed,
+        ):
+            around = Surroundings(stop=stop, ranks=ranks)
+            if not ranks.is_first:
+                _follow(network, feed, recipe, around)
+                return
+            inputs = {"cache": feed.cache.artifact, "init": opened_init}
+            tags = {
+                "init_digest": init_digest,
+                "cache_digest": feed.cache.artifact.digest,
+                "runs_on": _platform(ranks.device),
+            }
+            with (
+                open_tracking(trial, params, tags, Path(out), _say) as tracking,
+                create_artifact(Path(out), "trial", params, inputs, resume=True) as writer,
+            ):
+                tracking.begin(writer.notes_dir)
+                log = TrialLog(writer.path, averages=params.method.average == "sma")  # swad has none until its end
+                told = replace(around, log=partial(_tell, log, tracking), keep=partial(_keep_state, writer.path))
+                history = _train(network, feed, recipe, told, trial, writer.notes_dir, progress)
+                tracking.finish(_finish(writer, trial, opened_init, init_digest, history, network.statistics_move))
+
+
+def _train(
+    network: "Network",
+    feed: "Feed",
+    recipe: "Recipe",
+    around: "Surroundings",
+    trial: Trial,
+    notes_dir: Path,
+    progress: Progress | None,
+) -> "History":
+    """Train with checkpoints and a bar: what the first rank does beside what all do."""
+    from oodtune.train.checkpoint import Checkpoints
+    from oodtune.train.loop import train_network
+
     with (
-        _explained(Path(out)),
-        listen_for_stop() as stop,
-        open_feed(Path(cache), trial.target_domain, trial.seed, params.augment, params.train, chosen) as feed,
-        create_artifact(
-            Path(out), "trial", params, {"cache": feed.cache.artifact, "init": opened_init}, resume=True
-        ) as writer,
-        Checkpoints(writer.notes_dir, _identity(trial, chosen), _say) as checkpoints,
+        Checkpoints(notes_dir, f"{trial.to_json()} {_platform(around.ranks.device)}", _say) as checkpoints,
         nullcontext(progress) if progress is not None else progress_bar(f"Train {trial.name}") as shown,
     ):
-        log = _Log(writer.path / "log.jsonl")
-        history = train_network(network, feed, recipe, Surroundings(shown, log.write, checkpoints, stop))
-        kept = history.kept
-        assert kept is not None
-        save_weights(kept.state, writer.path / "weights.safetensors")
-        record = TrialRecord(
-            trial=trial,
-            network=InitialStates.model_validate(opened_init.details).network,
-            init_digest=init_digest,
-            best_step=kept.step,
-            averaged_steps=kept.averaged_steps,
-            source_accuracy=kept.source_accuracy,
-            statistics_move=network.statistics_move,
-        )
-        writer.details.update(record.model_dump(mode="json"))
+        return train_network(network, feed, recipe, replace(around, progress=shown, checkpoints=checkpoints))
 
 
-class _Log:
-    """JSON lines, one a snapshot: written anew at the start, then appended to, for `tail -f`."""
+def _follow(network: "Network", feed: "Feed", recipe: "Recipe", around: "Surroundings") -> None:
+    """Train as the first rank does, and leave it to say so if a signal ends all."""
+    from oodtune.train.loop import train_network
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._num_written = 0
-
-    def write(self, snapshots: Sequence["Snapshot"]) -> None:
-        """Write the snapshots that are not there yet."""
-        with self._path.open("a" if self._num_written else "w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(one.to_json()) + "\n" for one in snapshots[self._num_written :])
-        self._num_written = len(snapshots)
+    try:
+        train_network(network, feed, recipe, around)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
 
 
-def _identity(trial: Trial, device: "torch.device") -> str:
-    """Return what, beside the settings and the inputs, the bits of a trial depend on."""
+def _finish(
+    writer: ArtifactWriter,
+    trial: Trial,
+    opened_init: Artifact,
+    init_digest: str,
+    history: "History",
+    statistics_move: bool,
+) -> TrialRecord:
+    """Write the weights that the trial keeps; return what it says of itself, which is in the artifact's details."""
+    from oodtune.model.initial import InitialStates
+    from oodtune.model.weights import save_weights
+
+    kept = history.kept
+    assert kept is not None
+    save_weights(kept.state, writer.path / WEIGHTS)
+    record = TrialRecord(
+        trial=trial,
+        network=InitialStates.model_validate(opened_init.details).network,
+        init_digest=init_digest,
+        best_step=kept.step,
+        averaged_steps=kept.averaged_steps,
+        source_accuracy=kept.source_accuracy,
+        trajectory=tuple(sorted(int(path.stem) for path in (writer.path / TRAJECTORY).glob("*.safetensors"))),
+        statistics_move=statistics_move,
+    )
+    writer.details.update(record.model_dump(mode="json"))
+    return record
+
+
+def _keep_state(directory: Path, step: int, state: "State") -> None:
+    """Write the state after a step; a checkpoint of a later step finds it on the disk."""
+    from oodtune.model.weights import save_weights
+    from oodtune.train.checkpoint import sync
+
+    path = directory / trajectory_file(step)
+    save_weights(state, path)
+    sync(path)
+    sync(path.parent)
+
+
+def _tell(log: TrialLog, tracking: Tracking, snapshots: Sequence["Snapshot"]) -> None:
+    log.write(snapshots)
+    tracking.write(snapshots)
+
+
+def _platform(device: "torch.device") -> str:
+    """Return what, beside the trial, the settings and the inputs, the bits of a trial depend on."""
     import torch
 
-    return f"{trial.to_json()} {device.type} torch {torch.__version__}"
+    return f"{device.type} torch {torch.__version__}"
 
 
 def _say(text: str) -> None:

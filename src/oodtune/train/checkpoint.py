@@ -123,12 +123,12 @@ class Checkpoints:
         writing = self._directory / WRITING
         try:
             save_file(tensors, writing, metadata={"checkpoint": text})
-            _sync(writing)
+            sync(writing)
         except BaseException:
             writing.unlink(missing_ok=True)
             raise
         writing.rename(self._directory / f"{step:09d}-{hash_file(writing)}{SUFFIX}")
-        _sync(self._directory)
+        sync(self._directory)
         for old in self._paths()[:-GENERATIONS]:
             old.unlink()
 
@@ -151,7 +151,7 @@ def _read(path: Path) -> tuple[str, Checkpoint]:
     return head["identity"], Checkpoint(head["step"], tensors, head["notes"])
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file, or the names in a directory, are on the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

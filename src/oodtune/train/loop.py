@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from signal import Signals
 from time import perf_counter
 from typing import Protocol
 
@@ -15,9 +16,10 @@ from oodtune.errors import DataError, Stopped, TrainingError
 from oodtune.progress import Progress, silent
 from oodtune.train.averages import Mean, create_average
 from oodtune.train.checkpoint import Checkpoints
+from oodtune.train.forward import create_forward
 from oodtune.train.history import History, Measurement, Snapshot, State
-from oodtune.train.mixout import mixed_forward
 from oodtune.train.optimiser import create_optimiser, create_schedule
+from oodtune.train.ranks import Ranks
 from oodtune.train.run import Run
 from oodtune.train.stop import StopRequest
 from oodtune.train.update import choose_precision, update
@@ -37,6 +39,9 @@ class Source(Protocol):
 
     def measure(self, network: nn.Module, *others: State) -> list[Measurement]:
         """Measure the network in evaluation mode, then with each of the `others` as its state; one pass."""
+
+    def estimate_statistics(self, network: nn.Module) -> None:
+        """Set the batch-norm statistics that training moves to those of the images it is trained on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,10 @@ class Surroundings:
     """Called with all snapshots: at the start, and whenever there is a new one."""
     checkpoints: Checkpoints | None = None
     stop: StopRequest = field(default_factory=StopRequest)
+    keep: Callable[[int, State], None] = lambda step, state: None
+    """Called with a step and the state after it, where `train.keep_every` asks for it."""
+    ranks: Ranks = field(default_factory=lambda: Ranks(torch.device("cpu")))
+    """Of several, only the first has anything to tell and checkpoints; signals may reach any."""
 
 
 def train_network(network: nn.Module, source: Source, recipe: Recipe, around: Surroundings) -> History:
@@ -68,10 +77,11 @@ def train_network(network: nn.Module, source: Source, recipe: Recipe, around: Su
     """
     config = recipe.train
     precision = choose_precision(config, next(network.parameters()).device)
-    forward = mixed_forward(network, recipe.method.mixout)
+    forward = create_forward(network.train(), config, recipe.method, around.ranks)
     run = _begin(network, source, recipe, around)
     schedule = create_schedule(run.optimiser, config, run.step)
     pace = _Pace(run, config, around.progress)
+    rhythm = (_LOOK_EVERY, config.snapshot_every, config.checkpoint_every)
     state = network.state_dict()  # the network's own tensors, which every step changes in place
     network.train()
     for step in range(run.step, config.steps):
@@ -82,14 +92,18 @@ def train_network(network: nn.Module, source: Source, recipe: Recipe, around: Su
         schedule.step()
         run.average.add(run.step, state)
 
-        if _falls_on(run.step, _LOOK_EVERY, config) or _falls_on(run.step, config.checkpoint_every, config):
-            pace.show(_finite_loss(run, recipe), len(batch[1]))
+        looks = any(_falls_on(run.step, every, config) for every in rhythm)
+        if looks:
+            run.losses = list(around.ranks.mean(torch.stack(run.losses)))
+            pace.show(_finite_loss(run, recipe), len(batch[1]) * around.ranks.count)
+        if config.keep_every is not None and run.step % config.keep_every == 0:
+            around.keep(run.step, state)
         if _falls_on(run.step, config.snapshot_every, config):
             _take_snapshot(run, source, recipe, around)
             network.train()
         if run.average.closed:
             break
-        _survive(run, config, around)
+        _survive(run, config, around, looks)
     _keep_last(run, source, recipe)
     return run.history
 
@@ -100,7 +114,7 @@ def _begin(network: nn.Module, source: Source, recipe: Recipe, around: Surroundi
         network, recipe.train, recipe.learning_rate, recipe.weight_decay, recipe.method.head_rate_factor
     )
     run = Run(network, optimiser, create_average(recipe.method, network.state_dict()))
-    checkpoint = None if around.checkpoints is None else around.checkpoints.newest()
+    checkpoint = around.ranks.share(None if around.checkpoints is None else around.checkpoints.newest())
     if checkpoint is None:
         run.history.snapshots.append(Snapshot(0, None, *_measure(run, source, recipe)))
     else:
@@ -131,6 +145,7 @@ def _keep_last(run: Run, source: Source, recipe: Recipe) -> None:
     average: Mean | None = run.average.at_end()
     if average is not None:
         run.network.load_state_dict(average.value())
+        source.estimate_statistics(run.network)
     (measured,) = _measure(run, source, recipe)
     step, steps = (run.step, None) if average is None else (average.last_step, average.steps)
     run.history.keep(step, steps, measured.source_accuracy, run.network.state_dict())
@@ -141,9 +156,15 @@ def _measure(run: Run, source: Source, recipe: Recipe, *others: State) -> list[M
         return source.measure(run.network, *others)
 
 
-def _survive(run: Run, config: TrainConfig, around: Surroundings) -> None:
-    """Write a checkpoint if one is due. Raises Stopped if a signal asked for an end."""
+def _survive(run: Run, config: TrainConfig, around: Surroundings, looks: bool) -> None:
+    """Write a checkpoint if one is due. Raises Stopped if a signal asked for an end.
+
+    Several ranks must end after the same step: they ask each other where they look at the loss anyway.
+    """
     stopped_by = around.stop.signal
+    if around.ranks.count > 1:
+        number = around.ranks.highest(stopped_by or 0) if looks else 0
+        stopped_by = Signals(number) if number else None
     if around.checkpoints is not None and (stopped_by is not None or run.step % config.checkpoint_every == 0):
         around.checkpoints.save(run.checkpoint())
     if stopped_by is None:

@@ -1,10 +1,12 @@
 """One update. With dropout in the network, this is the whole method."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from oodtune.config import TrainConfig
 from oodtune.errors import ConfigError
@@ -34,12 +36,20 @@ def update(
     losses = []
     for part in range(num_parts):
         part_labels = labels[part::num_parts]
-        with torch.autocast(pixels.device.type, dtype=precision, enabled=precision != torch.float32):
-            loss = F.cross_entropy(forward(pixels[part::num_parts]), part_labels) * (len(part_labels) / len(labels))
-        loss.backward()  # type: ignore[no-untyped-call]
+        with _gradients_stay_here(forward, is_last=part == num_parts - 1):
+            with torch.autocast(pixels.device.type, dtype=precision, enabled=precision != torch.float32):
+                loss = F.cross_entropy(forward(pixels[part::num_parts]), part_labels) * (len(part_labels) / len(labels))
+            loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     optimiser.step()
     return torch.stack(losses).sum()
+
+
+def _gradients_stay_here(forward: Forward, is_last: bool) -> AbstractContextManager[None]:
+    """Between processes that train together, gradients are averaged once a step: after the last part."""
+    if is_last or not isinstance(forward, DistributedDataParallel):
+        return nullcontext()
+    return forward.no_sync()
 
 
 def choose_precision(config: TrainConfig, device: torch.device) -> torch.dtype:

@@ -17,6 +17,7 @@ from oodtune.evaluate.logits import compute_logits
 from oodtune.evaluate.metrics import accuracy, negative_log_likelihood
 from oodtune.pixels import Pixels, Places
 from oodtune.stages.feed import Feed, open_feed
+from oodtune.train.ranks import Ranks
 from tests.fixtures.small_cache import write_cache
 
 CPU = torch.device("cpu")
@@ -30,7 +31,7 @@ def cache_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def feed_of(cache_path: Path) -> Feed:
-    return open_feed(cache_path, "oil", SEED, AugmentConfig(), TRAIN, CPU)
+    return open_feed(cache_path, "oil", SEED, AugmentConfig(), TRAIN, Ranks(CPU))
 
 
 def test_a_step_is_a_function_of_seed_and_step_indices_first_then_augmentation(cache_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_streamed_and_resident_feeds_give_equal_bits(cache_path: Path) -> None:
     sources = [cache.examples(domain, "in") for domain in ("clay", "ink")]
     with (
         feed_of(cache_path) as streamed,
-        replace(streamed, batches=ResidentBatches(sources, TRAIN.batch_per_domain, SEED, CPU)) as resident,
+        replace(streamed, batches=ResidentBatches(sources, streamed.sampling, CPU)) as resident,
     ):
         assert isinstance(streamed.batches, StreamedBatches)
         for step in (0, 1, 2, 17, 18):

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from oodtune.artifact import open_artifact
-from oodtune.errors import ArtifactError, ConfigError
-from oodtune.model.initial import BACKBONE_FILE
+from oodtune.data.batches import even_batches
+from oodtune.data.cache import open_cache
+from oodtune.errors import ConfigError
+from oodtune.model.initial import BACKBONE_FILE, initial_network
+from oodtune.model.statistics import estimate_statistics
 from oodtune.model.weights import load_weights
 from oodtune.stages import combine, train
 from oodtune.stages.feed import Feed
@@ -114,7 +117,7 @@ def test_a_trial_with_all_that_is_unusual_goes_on_bit_for_bit(
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
-def test_trials_whose_statistics_moved_apart_are_not_averaged(road: Road, tmp_path: Path) -> None:
+def test_statistics_that_moved_apart_are_estimated_anew_in_a_soup(road: Road, tmp_path: Path) -> None:
     config = road.config.model_copy(
         update={
             "sweep": road.config.sweep.model_copy(
@@ -125,5 +128,29 @@ def test_trials_whose_statistics_moved_apart_are_not_averaged(road: Road, tmp_pa
     paths = [tmp_path / trial.name for trial in plan_trials(config.sweep)]
     for seed, path in enumerate(paths):
         train_with(road, path, seed, train={"freeze_batch_norm": False})
-    with pytest.raises(ArtifactError, match="frozen statistics"):
-        combine.run(paths, tmp_path / "soups", combine.Params.from_config(config))
+    combine.run(road.cache, road.init, paths, tmp_path / "soups", combine.Params.from_config(config))
+    soup = load_weights(tmp_path / "soups" / "plain" / "uniform_soup.safetensors")
+    trials = [load_weights(path / "weights.safetensors") for path in paths]
+    network, _ = initial_network(open_artifact(road.init, "init"), "plain", dropout=0.0)
+    for name, estimated in soup.items():
+        mean = (trials[0][name].double() + trials[1][name].double()) / 2
+        if name.endswith(("running_mean", "running_var")):
+            # Those of the images, which an average of two trials' moving averages is not.
+            assert not torch.allclose(estimated.double(), mean, rtol=1e-4)
+            assert not torch.equal(estimated, network.state_dict()[name])
+        elif estimated.is_floating_point():
+            assert torch.allclose(estimated.double(), mean, atol=1e-6)
+
+
+def test_statistics_of_an_average_at_the_end_are_those_of_the_source_images(road: Road, tmp_path: Path) -> None:
+    swad = {"average": "swad", "swad_converge": 1, "swad_tolerance": 2}
+    averaged = train_with(road, tmp_path / "trial", train={"freeze_batch_norm": False}, method=swad)
+    assert record_of(tmp_path / "trial").averaged_steps is not None
+    cache = open_cache(road.cache)
+    network, _ = initial_network(open_artifact(road.init, "init"), "plain", dropout=0.0)
+    network.freeze(batch_norm=False).load_state_dict(averaged)
+    sources = [cache.examples(domain, "in") for domain in cache.source_domains("plain")]
+    estimate_statistics(network, even_batches(sources, torch.device("cpu")), network.moving_norms)
+    moved = [name for name in averaged if name.endswith(("running_mean", "running_var"))]
+    assert all(torch.allclose(network.state_dict()[name], averaged[name]) for name in moved)
+    assert any(not torch.equal(averaged[name], load_weights(road.init / BACKBONE_FILE)[name[9:]]) for name in moved)

@@ -1,0 +1,139 @@
+"""`torchrun ... -m oodtune train`: two processes on CPUs train one network, to what one process makes of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from oodtune.artifact import open_artifact
+from oodtune.config import Config
+from oodtune.stages import cache, init, prepare, train
+from oodtune.trial import Trial
+from tests.fixtures.tiny_sweep import tiny_config, tiny_settings, write_settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("torchrun"), pytest.mark.timeout(600)]
+
+TORCHRUN = Path(sys.executable).with_name("torchrun")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+STEPS = 40
+SECTIONS: dict[str, dict[str, object]] = {
+    "train": {"steps": STEPS, "snapshot_every": 10, "checkpoint_every": 5, "batch_per_domain": 4, "keep_every": 20},
+    "methods": {
+        "averaged": {"dropout": 0.9, "average": "sma", "average_from": 10},
+        "mixed": {"mixout": 0.5, "head_rate_factor": 10.0, "average": "swad"},
+    },
+}
+TOLERANCE = 2e-5
+"""Of weights after 40 steps of AdamW at a rate of 1e-4: a fiftieth of what they may have moved."""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
+    directory = tmp_path_factory.mktemp("torchrun")
+    write_settings(directory / "params.yaml", tiny_settings(directory, **SECTIONS))
+    config = tiny_config(directory, **SECTIONS)
+    prepare.run(directory / "dataset", prepare.Params.from_config(config), directory)
+    cache.run(directory / "dataset", directory / "cache", cache.Params.from_config(config))
+    init.run(directory / "cache", directory / "init", init.Params.from_config(config))
+    return directory, config
+
+
+def start(directory: Path, out: str, method: str, *more: str) -> subprocess.Popen[str]:
+    trial = f"--target-domain inverted --method {method} --learning-rate 0.0001 --weight-decay 0.0001 --seed 0"
+    oodtune = ["-m", "oodtune", "train", "--cache", "cache", "--init", "init", "--out", out, *trial.split(), *more]
+    command = [str(TORCHRUN), "--standalone", "--nproc-per-node", "2", *oodtune]
+    return subprocess.Popen(command, cwd=directory, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=300)
+    return process.returncode, errors
+
+
+def wait_for_step(directory: Path, process: subprocess.Popen[str], out: str, step: int) -> None:
+    notes = directory / f".{out}.partial" / "notes"
+    while max((int(path.name[:9]) for path in notes.glob("*-*.safetensors")), default=0) < step:
+        assert process.poll() is None, finish(process)
+        time.sleep(0.002)
+
+
+def kill_all(process: subprocess.Popen[str], directory: Path) -> None:
+    """Kill torchrun and its workers, which are in sessions of their own."""
+    process.kill()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cwd").readlink() == directory:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except (OSError, ProcessLookupError):  # another's, or gone
+            continue
+    finish(process)
+
+
+def train_alone(directory: Path, config: Config, method: str) -> Path:
+    trial = Trial(target_domain="inverted", method=method, learning_rate=1e-4, weight_decay=1e-4, seed=0)
+    out = directory / f"{method}-alone"
+    train.run(directory / "cache", directory / "init", out, train.Params.for_trial(config, trial), trial, "cpu")
+    return out
+
+
+def assert_close(first: Path, second: Path) -> None:
+    """Check that two trials kept the same steps, weights within the tolerance, and measured alike."""
+    details = [open_artifact(path, "trial").details for path in (first, second)]
+    for name in ("best_step", "averaged_steps", "trajectory", "init_digest"):
+        assert details[0][name] == details[1][name]
+    for name in ("weights.safetensors", "trajectory/000000020.safetensors"):
+        weights, others = load_file(first / name), load_file(second / name)
+        assert max(float((weights[key] - others[key]).abs().max()) for key in weights) < TOLERANCE
+    for line, other in zip(*(log_of(path) for path in (first, second)), strict=True):
+        assert line["step"] == other["step"]
+        assert line["source_loss"] == pytest.approx(other["source_loss"], abs=1e-4)
+        assert line["loss"] == pytest.approx(other["loss"], abs=1e-4)
+
+
+def log_of(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("method", ["averaged", "mixed"])
+def test_two_processes_train_what_one_trains(project: tuple[Path, Config], method: str) -> None:
+    directory, config = project
+    process = start(directory, f"{method}-both", method)
+    alone = train_alone(directory, config, method)
+    code, errors = finish(process)
+    assert code == 0, errors
+    assert_close(directory / f"{method}-both", alone)
+
+
+def test_two_processes_go_on_after_a_kill_and_after_a_signal_to_the_same_bytes(project: tuple[Path, Config]) -> None:
+    directory, _ = project
+    process = start(directory, "again", "averaged")
+    wait_for_step(directory, process, "again", 5)
+    kill_all(process, directory)
+    process = start(directory, "again", "averaged")
+    wait_for_step(directory, process, "again", 15)
+    process.terminate()  # torchrun tells its processes
+    code, errors = finish(process)
+    assert code != 0
+    assert "found a checkpoint; training goes on after step" in errors
+    assert errors.count("stopped: SIGTERM after step ") == 1
+    code, errors = finish(start(directory, "again", "averaged"))
+    assert code == 0, errors
+    assert "found a checkpoint; training goes on after step" in errors
+    for name in ("manifest.json", *open_artifact(directory / "again", "trial").manifest.files):
+        assert (directory / "again" / name).read_bytes() == (directory / "averaged-both" / name).read_bytes(), name
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_one_line(project: tuple[Path, Config]) -> None:
+    directory, _ = project
+    sections = {**SECTIONS, "train": {**SECTIONS["train"], "batch_per_domain": 3}}
+    settings = tiny_settings(directory, **sections)
+    write_settings(directory / "odd.yaml", settings)
+    code, errors = finish(start(directory, "odd", "averaged", "--params", "odd.yaml"))
+    assert code != 0
+    assert "error: train.batch_per_domain: expected a batch that 2 processes share evenly, found " in errors
