@@ -1,13 +1,14 @@
 """Kubeflow component of the stage `report`."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Input, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
 from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def report(
+    cache: Input[Dataset],
     trials: Input[list[Model]],
     predictions: Input[Artifact],
     selection: Input[Artifact],
@@ -18,6 +19,7 @@ def report(
     from oodtune.stages import report
 
     report.run(
+        cache=cache.path,
         trials=[trial.path for trial in trials],
         predictions=predictions.path,
         selection=selection.path,

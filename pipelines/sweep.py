@@ -57,7 +57,9 @@ def build_sweep(image: str = IMAGE, caching: bool = True, parallelism: int = 4) 
             trial = place(train(cache=cached, init=initial, item=item), GPU).output
 
         # One Collected for each use: kfp cannot compile an object that two tasks share.
-        soups = place(combine(trials=dsl.Collected(trial), params=combine_params), CPU).output
+        soups = place(
+            combine(cache=cached, init=initial, trials=dsl.Collected(trial), params=combine_params), GPU
+        ).output
         predictions = place(
             evaluate(cache=cached, trials=dsl.Collected(trial), soups=soups, params=evaluate_params), GPU
         ).output
@@ -77,6 +79,7 @@ def build_sweep(image: str = IMAGE, caching: bool = True, parallelism: int = 4) 
         )
         reported = place(
             report(
+                cache=cached,
                 trials=dsl.Collected(trial),
                 predictions=predictions,
                 selection=selection,

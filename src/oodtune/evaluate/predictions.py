@@ -1,6 +1,7 @@
 """Stored logits of every model, with the labels and ids they belong to."""
 
 import csv
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodtune.artifact import Artifact, open_artifact
-from oodtune.config import Section
+from oodtune.config import Section, held_out_domains
 from oodtune.evaluate.metrics import Labels, Logits
 
 Split = Literal["in", "out", "test"]
@@ -20,14 +21,43 @@ class Model(Section):
     """One model that was evaluated: a candidate of selection, a point of the scatter."""
 
     target_domain: str
+    """What it was not trained on: a domain, or two of them (`ink+oil`), which serves to choose and does not ship."""
     name: str
+    """Unique among the models of its target domain."""
     kind: Literal["trial", "soup", "ensemble"]
     row: str
     """Its line in the leave-one-domain-out table: the method of a trial, the rule of a soup or ensemble."""
     members: tuple[str, ...] = ()
-    """Names of the trials in a soup or ensemble."""
+    """Names of the trials, or of the states of one trial (`<trial>@<step>`), in a soup or ensemble."""
     seed: int | None = None
-    """Of a trial; None for what is made of several."""
+    """Of a trial, and of what is made along its trajectory; None for what is made of several."""
+    learning_rate: float | None = None
+    """Like `seed`."""
+    weight_decay: float | None = None
+    """Like `seed`."""
+    averages: Literal["", "logit", "probability"] = ""
+    """What an ensemble is the mean of."""
+    num_bytes: int = 0
+    """Of all its weights on disk."""
+    weights: tuple[str, ...] = ()
+    """sha256 of each of its weights files."""
+
+    @property
+    def num_networks(self) -> int:
+        """How many networks compute a prediction."""
+        return len(self.members) if self.kind == "ensemble" else 1
+
+    @property
+    def recipe(self) -> str:
+        """How it is made, whatever its target domain and seed: what a rule chooses among."""
+        if self.learning_rate is None:
+            return self.row
+        return f"{self.row} lr{self.learning_rate!r} wd{self.weight_decay!r}"
+
+    @property
+    def is_validation(self) -> bool:
+        """True if two domains were held out."""
+        return len(held_out_domains(self.target_domain)) > 1
 
 
 @dataclass(frozen=True)
@@ -47,13 +77,16 @@ class Predictions:
 
     def iid_splits(self, target_domain: str, split: Split) -> list[tuple[str, Split]]:
         """Return one split of every source domain."""
-        return [(domain, split) for domain in self.domains if domain != target_domain]
+        held_out = held_out_domains(target_domain)
+        return [(domain, split) for domain in self.domains if domain not in held_out]
+
+    def whole(self, domain: str) -> list[tuple[str, Split]]:
+        """Return every split of a domain that was held out."""
+        return [(domain, split) for split in _splits(self.has_test)]
 
     def logits(self, model: Model, domain: str, split: Split) -> Logits:
         """Return logits (N, K), rows in the order of `ids`."""
-        path = self.artifact.path / logits_file(model, domain, split)
-        logits: Logits = np.load(path, allow_pickle=False)
-        return logits
+        return read_logits(self.artifact.path, model, domain, split)
 
     def labels(self, domain: str, split: Split) -> Labels:
         """Return labels (N,): places in `classes`."""
@@ -69,10 +102,13 @@ class Predictions:
 
 def splits_to_score(domains: Sequence[str], target_domain: str, has_test: bool = False) -> list[tuple[str, Split]]:
     """Return the splits that no model of the target trained on: all but the in-splits of its source domains."""
-    held_out: tuple[Split, ...] = ("out", "test") if has_test else ("out",)
-    sources = [(domain, split) for domain in domains if domain != target_domain for split in held_out]
-    whole: tuple[Split, ...] = ("in", *held_out)
-    return [*sources, *((target_domain, split) for split in whole)]
+    targets = held_out_domains(target_domain)
+    sources = [(domain, split) for domain in domains if domain not in targets for split in _splits(has_test)[1:]]
+    return [*sources, *((domain, split) for domain in targets for split in _splits(has_test))]
+
+
+def _splits(has_test: bool) -> tuple[Split, ...]:
+    return ("in", "out", "test") if has_test else ("in", "out")
 
 
 def open_predictions(path: Path) -> Predictions:
@@ -91,6 +127,16 @@ def write_logits(directory: Path, model: Model, domain: str, split: Split, logit
     path = directory / logits_file(model, domain, split)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, logits, allow_pickle=False)
+
+
+def read_logits(directory: Path, model: Model, domain: str, split: Split) -> Logits:
+    logits: Logits = np.load(directory / logits_file(model, domain, split), allow_pickle=False)
+    return logits
+
+
+def remove_logits(directory: Path, model: Model) -> None:
+    """Remove all that was written of a model."""
+    shutil.rmtree((directory / logits_file(model, "", "in")).parent)
 
 
 def write_examples(

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from oodtune.config import held_out_domains
 from oodtune.evaluate.metrics import accuracy
 from oodtune.evaluate.predictions import Model, Predictions, Split
 
@@ -18,9 +19,9 @@ class Score:
     iid: float
     """Mean over the source domains of the accuracy on their test-splits, or on their out-splits if they have none."""
     ood: float
-    """Accuracy on all images of the target domain."""
+    """Accuracy on all images of the target domain; of a pair, the mean of both."""
     per_domain: dict[str, float]
-    """Source domains: on the split of `iid`. Target domain: on all its images."""
+    """Source domains: on the split of `iid`. Target domains: on all their images."""
     out_accuracy: float
     """Mean over the source domains of the accuracy on their out-splits: what models are chosen by."""
     iid_split: Literal["out", "test"] = "out"
@@ -33,18 +34,17 @@ def score_models(predictions: Predictions) -> list[Score]:
 
 
 def _score(predictions: Predictions, model: Model) -> Score:
-    target = model.target_domain
-    sources = [domain for domain in predictions.domains if domain != target]
+    targets = held_out_domains(model.target_domain)
+    sources = [domain for domain in predictions.domains if domain not in targets]
     out = {domain: _accuracy(predictions, model, [(domain, "out")]) for domain in sources}
     tested = {domain: _accuracy(predictions, model, [(domain, "test")]) for domain in sources if predictions.has_test}
     iid = tested or out
-    whole = [(domain, split) for domain, split in predictions.splits(target) if domain == target]
-    ood = _accuracy(predictions, model, whole)
+    ood = {domain: _accuracy(predictions, model, predictions.whole(domain)) for domain in targets}
     return Score(
         model,
         iid=float(np.mean(list(iid.values()))),
-        ood=ood,
-        per_domain={domain: ood if domain == target else iid[domain] for domain in predictions.domains},
+        ood=float(np.mean(list(ood.values()))),
+        per_domain={domain: ood[domain] if domain in ood else iid[domain] for domain in predictions.domains},
         out_accuracy=float(np.mean(list(out.values()))),
         iid_split="test" if predictions.has_test else "out",
     )

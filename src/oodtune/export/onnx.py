@@ -2,12 +2,13 @@
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import onnx
 import torch
@@ -32,34 +33,43 @@ class GraphSpec:
     classes: tuple[str, ...]
     lineage: Mapping[str, str] = field(default_factory=dict)
     """A few strings for those who find the ONNX file without its bundle."""
+    averages: Literal["logit", "probability"] = "logit"
+    """What is averaged over several networks."""
 
 
 class ServedGraph(nn.Module):
-    """One network, or the ensemble of several: the mean of their logits."""
+    """One network, or the ensemble of several: the mean of their logits, or of their probabilities."""
 
-    def __init__(self, networks: Sequence[nn.Module], temperature: float) -> None:
+    def __init__(self, networks: Sequence[nn.Module], spec: GraphSpec) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self.temperature = temperature
+        self.temperature = spec.temperature
+        self.averages = spec.averages
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, K) and probabilities (B, K) of `images` (B, S, S, 3), uint8."""
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)  # (B, 3, S, S)
         members = [network(pixels) for network in self.networks]  # M of (B, K)
-        logits = members[0] if len(members) == 1 else torch.stack(members).mean(0)  # (B, K)
+        logits = members[0] if len(members) == 1 else self._average(torch.stack(members))  # (B, K)
         return logits, torch.softmax(logits / self.temperature, dim=1)
+
+    def _average(self, logits: Tensor) -> Tensor:
+        """Return the mean (B, K) of members' logits (M, B, K), or the logarithm of their mean probabilities."""
+        if self.averages == "logit":
+            return logits.mean(0)
+        return torch.logsumexp(torch.log_softmax(logits, dim=2), dim=0) - math.log(len(self.networks))
 
 
 def export_onnx(networks: Sequence[nn.Module], spec: GraphSpec, path: Path) -> None:
     """Write `networks` as one ONNX graph: input `images` (batch, S, S, 3) uint8; outputs `logits` and
-    `probabilities` (batch, K) float32. Several networks become one graph, the mean of their logits.
+    `probabilities` (batch, K) float32. Several networks become one graph, their ensemble.
 
     A network maps pixels (B, 3, S, S), float32 in 0..255, to logits (B, K).
     Raises UserError if the model is too large for one file.
     """
     assert networks
     assert spec.temperature > 0
-    graph = ServedGraph(networks, spec.temperature).cpu().eval()
+    graph = ServedGraph(networks, spec).cpu().eval()
     weight_bytes = sum(tensor.nbytes for tensor in graph.state_dict().values())
     if weight_bytes > MAX_FILE_BYTES:
         raise UserError(

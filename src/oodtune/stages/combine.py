@@ -1,52 +1,169 @@
-"""`trial`s -> `soup`: the weight average of every target domain's trials."""
+"""`cache` + `init` + `trial`s -> `soup`: the weight averages of every target domain's trials."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from oodtune.artifact import create_artifact
-from oodtune.combine.soup import uniform_soup
-from oodtune.config import StageParams, SweepConfig
-from oodtune.errors import ArtifactError
-from oodtune.model.weights import load_weights, save_weights
-from oodtune.stages.trials import OpenTrial, open_planned_trials, trial_inputs
-from oodtune.trial import Soup, SoupRecord
+import torch
+from torch import Tensor
 
-UNIFORM = "uniform_soup"
+from oodtune.artifact import Artifact, create_artifact, open_artifact
+from oodtune.combine.alike import State, Statistics
+from oodtune.combine.greedy import greedy_soup
+from oodtune.combine.interpolate import interpolate
+from oodtune.combine.model_stock import model_stock
+from oodtune.combine.soup import uniform_soup
+from oodtune.config import CombineConfig, StageParams, SweepConfig
+from oodtune.data.batches import even_batches
+from oodtune.data.cache import Cache, open_cache
+from oodtune.evaluate.logits import compute_logits
+from oodtune.evaluate.metrics import accuracy
+from oodtune.model.device import choose_device
+from oodtune.model.initial import initial_network
+from oodtune.model.network import Network, build_network
+from oodtune.model.statistics import estimate_statistics, moved_norms
+from oodtune.model.weights import load_weights, save_weights
+from oodtune.progress import progress_bar
+from oodtune.stages.soup_plan import INITIAL, SoupPlan, plan_soups
+from oodtune.stages.trials import OpenTrial, check_one_origin, open_planned_trials, trial_inputs
+from oodtune.trial import Soup, SoupRecord, Tried
 
 
 class Params(StageParams):
     sweep: SweepConfig
+    combine: CombineConfig
 
 
-def run(trials: Sequence[Path | str], out: Path | str, params: Params) -> None:
-    """Write a `soup` artifact. Raises ArtifactError if trials are missing or cannot be averaged."""
-    by_target = open_planned_trials(trials, params.sweep)
-    everything = [trial for group in by_target.values() for trial in group]
-    for group in by_target.values():
-        _check_one_origin(group)
-    with create_artifact(Path(out), "soup", params, trial_inputs(everything)) as writer:
-        soups = []
-        for target, group in by_target.items():
-            loaders = {trial.record.trial.name: partial(load_weights, trial.weights_path) for trial in group}
-            soup = Soup(
-                target_domain=target,
-                name=UNIFORM,
-                ingredients=tuple(loaders),
-                path=f"{target}/{UNIFORM}.safetensors",
-            )
-            save_weights(uniform_soup(loaders), writer.path / soup.path)
-            soups.append(soup)
-        record = SoupRecord(network=everything[0].record.network, soups=tuple(soups))
+def run(
+    cache: Path | str,
+    init: Path | str,
+    trials: Sequence[Path | str],
+    out: Path | str,
+    params: Params,
+    device: str = "auto",
+) -> None:
+    """Write a `soup` artifact, with the names of the trials that there were.
+
+    Greedy soups are chosen on the source out-splits; no image of a target domain is used for it. Raises
+    ArtifactError if a target domain has no trials, or trials that cannot be averaged.
+    """
+    opened, initial = open_cache(Path(cache)), open_artifact(Path(init), "init")
+    planned = open_planned_trials(trials, params.sweep)
+    plans = {target: plan_soups(group, params.combine) for target, group in planned.by_target.items()}
+    for group in planned.by_target.values():
+        check_one_origin(group)
+    inputs = {"cache": opened.artifact, "init": initial, **trial_inputs(planned.all)}
+    with create_artifact(Path(out), "soup", params, inputs) as writer, progress_bar("Average weights") as progress:
+        soups: list[Soup] = []
+        total = sum(map(len, plans.values()))
+        for target, group in planned.by_target.items():
+            kitchen = Kitchen(opened, initial, target, group, choose_device(device))
+            for plan in plans[target]:
+                progress(len(soups), total, f"{plan.name} of {target}")
+                state, tried = kitchen.make(plan)
+                soups.append(_describe(plan, target, tried))
+                save_weights(state, writer.path / soups[-1].path)
+        progress(len(soups), total, "")
+        record = SoupRecord(
+            network=planned.all[0].record.network,
+            soups=tuple(soups),
+            trials=tuple(trial.name for trial in planned.all),
+            missing=planned.missing,
+        )
         writer.details.update(record.model_dump(mode="json"))
 
 
-def _check_one_origin(group: Sequence[OpenTrial]) -> None:
-    """Raise ArtifactError unless all trials share one network and one initial state."""
-    first = group[0].record
-    for other in (trial.record for trial in group[1:]):
-        if (other.init_digest, other.network) != (first.init_digest, first.network):
-            raise ArtifactError(
-                f"{other.trial.name}: expected the network and initial state of {first.trial.name}, found others "
-                f"({other.init_digest[:12]} against {first.init_digest[:12]}); train both from one `oodtune init`"
-            )
+def _describe(plan: SoupPlan, target: str, tried: tuple[Tried, ...]) -> Soup:
+    accepted = tuple(one.name for one in tried if one.accepted)
+    return Soup(
+        target_domain=target,
+        name=plan.name,
+        row=plan.row,
+        ingredients=accepted or plan.ingredients,
+        path=f"{target}/{plan.name}.safetensors",
+        tried=tried,
+        trial=plan.trial,
+    )
+
+
+@dataclass
+class Kitchen:
+    """Makes the soups of one target domain."""
+
+    cache: Cache
+    init: Artifact
+    target: str
+    group: Sequence[OpenTrial]
+    device: torch.device
+    _scorer: Network | None = None
+
+    def make(self, plan: SoupPlan) -> tuple[dict[str, Tensor], tuple[Tried, ...]]:
+        """Return the weights of a soup and, of a greedy one, what it tried."""
+        tried: tuple[Tried, ...] = ()
+        match plan.rule:
+            case "uniform":
+                state = uniform_soup(self._loaders(plan.ingredients), self.statistics)
+            case "greedy" | "greedy_not_worse":
+                state, tried = self._make_greedy(plan)
+            case "model_stock":
+                state = model_stock(self._initial_state(), self._loaders(plan.ingredients), self.statistics).state
+            case "between":
+                ends = self._load_end(plan.ends[0]), self._load_end(plan.ends[1])
+                owners = " and ".join(plan.ends[0]), " and ".join(plan.ends[1])
+                state = interpolate(*ends, plan.share, owners, self.statistics)
+        return self._with_statistics(state), tried
+
+    @property
+    def statistics(self) -> Statistics:
+        """Whether the trials' batch-norm statistics were frozen, or moved in training."""
+        return "average" if any(trial.record.statistics_move for trial in self.group) else "equal"
+
+    def _make_greedy(self, plan: SoupPlan) -> tuple[dict[str, Tensor], tuple[Tried, ...]]:
+        accuracies = {trial.name: trial.record.source_accuracy for trial in self.group}
+        soup = greedy_soup(
+            self._loaders(plan.ingredients),
+            {name: accuracies[name] for name in plan.ingredients},
+            self._source_accuracy,
+            "better" if plan.rule == "greedy" else "not_worse",
+            self.statistics,
+        )
+        return soup.state, tuple(Tried(name=o.name, score=o.score, accepted=o.accepted) for o in soup.trace)
+
+    def _source_accuracy(self, state: State) -> float:
+        """Return the mean accuracy on the source out-splits, as training measures it."""
+        network = self._network()
+        network.load_state_dict(self._with_statistics(state))
+        outs = [self.cache.examples(domain, "out") for domain in self.cache.source_domains(self.target)]
+        scores = [accuracy(compute_logits(network, one.images, self.device), one.labels) for one in outs]
+        return sum(scores) / len(scores)
+
+    def _with_statistics(self, state: State) -> dict[str, Tensor]:
+        """Return `state` with statistics of the source in-splits, where training has moved them."""
+        if self.statistics == "equal":
+            return dict(state)
+        network = self._network()
+        network.load_state_dict(state)
+        sources = [self.cache.examples(domain, "in") for domain in self.cache.source_domains(self.target)]
+        moved = moved_norms(load_weights(self.group[0].weights_path), self._initial_state())
+        estimate_statistics(network, even_batches(sources, self.device), moved)
+        return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+    def _network(self) -> Network:
+        if self._scorer is None:
+            self._scorer = build_network(self.group[0].record.network).to(self.device)
+        return self._scorer
+
+    def _initial_state(self) -> dict[str, Tensor]:
+        network, digest = initial_network(self.init, self.target, dropout=0.0)
+        assert digest == self.group[0].record.init_digest
+        return network.state_dict()
+
+    def _load_end(self, names: tuple[str, ...]) -> State:
+        return self._initial_state() if names == INITIAL else uniform_soup(self._loaders(names), self.statistics)
+
+    def _loaders(self, names: Sequence[str]) -> dict[str, Callable[[], State]]:
+        files = {trial.name: trial.weights_path for trial in self.group}
+        for trial in self.group:
+            files |= {name: trial.artifact.path / file for name, file in trial.trajectory.items()}
+        return {name: partial(load_weights, files[name]) for name in names}

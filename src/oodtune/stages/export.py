@@ -14,11 +14,11 @@ from oodtune import bundle
 from oodtune.artifact import Artifact, create_artifact, open_artifact, verify_artifact, write_json
 from oodtune.config import ExportConfig, StageParams
 from oodtune.data.cache import Cache, open_cache
-from oodtune.errors import ArtifactError
+from oodtune.errors import ArtifactError, SelectionError
 from oodtune.evaluate.predictions import Model, Predictions, open_predictions
 from oodtune.export.parity import Parity, check_parity, merge_parities
-from oodtune.stages.trials import open_trials, trial_inputs
-from oodtune.trial import NetworkSpec, SoupRecord
+from oodtune.stages.trials import check_one_origin, open_trials, trial_inputs
+from oodtune.trial import NetworkSpec, SoupRecord, trial_of
 
 
 class Params(StageParams):
@@ -48,12 +48,13 @@ def run(
     """Write a `bundle` artifact. `commit` names the code and settings in its lineage.
 
     Raises ParityError, and writes nothing, if ONNX Runtime predicts otherwise than the evaluated model on any
-    stored image of the winner's target; ArtifactError if the inputs do not belong together.
+    stored image of the winner's target; SelectionError if that was looked at to choose, and `allow_oracle` is false;
+    ArtifactError if the inputs do not belong together.
     """
     opened_cache = open_cache(Path(cache))
     opened_predictions = open_predictions(Path(predictions))
     opened_selection = open_artifact(Path(selection), "selection")
-    chosen = _read_selection(opened_selection, opened_predictions)
+    chosen = _read_selection(opened_selection, opened_predictions, params.export.allow_oracle)
     winner = Model.model_validate(chosen["winner"])
     source = find_weights(winner, trials, Path(soups))
     evaluated = {"cache": opened_cache.artifact, **source.inputs}
@@ -84,22 +85,18 @@ def find_weights(winner: Model, trials: Sequence[Path | str], soups: Path) -> So
         return _find_soup(winner, soups)
     names = winner.members if winner.kind == "ensemble" else (winner.name,)
     found = open_trials(trials, verify=False)
-    missing = [name for name in names if name not in found]
+    owners = {name: found[owner] for name in names if (owner := trial_of(name)) in found}
+    missing = [name for name in names if name not in owners]
     if missing:
         raise ArtifactError(
             f"expected the trials of {winner.name}, found no {', '.join(missing)}; pass the whole sweep"
         )
-    members = [found[name] for name in names]
+    members = list({owner.name: owner for owner in owners.values()}.values())
     for member in members:
         verify_artifact(member.artifact)
-    network = members[0].record.network
-    for member in members[1:]:
-        if member.record.network != network:
-            raise ArtifactError(
-                f"{member.artifact.path}: expected the network of {names[0]}, found another; train both from "
-                "one `oodtune init`"
-            )
-    return Source(network, tuple(member.weights_path for member in members), trial_inputs(members))
+    check_one_origin(members)
+    weights = tuple(owners[name].weights_of(name) for name in names)
+    return Source(members[0].record.network, weights, trial_inputs(members))
 
 
 def _find_soup(winner: Model, soups: Path) -> Source:
@@ -114,9 +111,14 @@ def _find_soup(winner: Model, soups: Path) -> Source:
     )
 
 
-def _read_selection(selection: Artifact, predictions: Predictions) -> dict[str, Any]:
+def _read_selection(selection: Artifact, predictions: Predictions, allow_oracle: bool) -> dict[str, Any]:
     _check_came_from(selection, {"predictions": predictions.artifact}, "oodtune select")
     chosen: dict[str, Any] = json.loads((selection.path / "selection.json").read_text(encoding="utf-8"))
+    if chosen["rule"] == "oracle" and not allow_oracle:
+        raise SelectionError(
+            f"{selection.path}: expected a choice without a look at {chosen['target_domain']}, found the oracle's, "
+            "whose accuracy there is a ceiling; change select.rule, or set export.allow_oracle to true"
+        )
     return chosen
 
 
@@ -170,6 +172,7 @@ def _lineage(
     details = cache.artifact.details
     return {
         **scores,
+        "reasons": chosen.get("reasons", []),
         "commit": commit or None,  # Kubeflow knows no None
         "dataset": {
             "digest": cache.artifact.manifest.inputs.get("dataset"),

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 
 from oodtune.artifact import create_artifact
-from oodtune.config import BackboneConfig, Config, Name, ProbeConfig, StageParams
+from oodtune.config import BackboneConfig, Config, HeldOut, ProbeConfig, StageParams
 from oodtune.data.cache import open_cache
 from oodtune.evaluate.metrics import accuracy
 from oodtune.model.initial import InitialStates, save_backbone, save_head
@@ -19,7 +19,7 @@ from oodtune.train.probe import fit_probe
 class Params(StageParams):
     backbone: BackboneConfig
     probe: ProbeConfig
-    target_domains: tuple[Name, ...]
+    target_domains: tuple[HeldOut, ...]
     """The one key of `sweep` that is used here: a new seed probes no head again."""
 
     @classmethod

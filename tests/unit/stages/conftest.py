@@ -37,7 +37,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     for trial in plan_trials(config.sweep):
         params = train.Params.for_trial(config, trial)
         train.run(made.cache, made.init, directory / "trials" / trial.name, params, trial)
-    combine.run(made.trials, made.soups, combine.Params.from_config(config))
+    combine.run(made.cache, made.init, made.trials, made.soups, combine.Params.from_config(config))
     evaluate.run(made.cache, made.trials, made.soups, made.predictions, evaluate.Params.from_config(config))
     select.run(made.predictions, made.selection, select.Params.from_config(config))
     return made

@@ -12,7 +12,7 @@ from PIL import Image
 
 from oodtune.artifact import create_artifact, open_artifact, write_json
 from oodtune.bundle import open_bundle
-from oodtune.config import ExportConfig, PreprocessConfig, SweepConfig
+from oodtune.config import CombineConfig, ExportConfig, PreprocessConfig, SweepConfig
 from oodtune.data.cache import open_cache
 from oodtune.data.index import IndexRow, write_index
 from oodtune.errors import ArtifactError, ParityError
@@ -35,6 +35,7 @@ SWEEP = SweepConfig(
     weight_decays=(0.0,),
     seeds=(0,),
 )
+COMBINE = CombineConfig(ensembles=("logit", "probability"))
 PARAMS = export.Params(export=ExportConfig(max_abs_difference=1e-4))
 
 
@@ -91,13 +92,16 @@ def sweep(tmp_path_factory) -> Sweep:
             save_weights(build_network(SPEC).state_dict(), writer.path / "weights.safetensors")
             record = TrialRecord(trial=trial, network=SPEC, init_digest="same", best_step=0, source_accuracy=0.5)
             writer.details.update(record.model_dump(mode="json"))
-    combine.run(sweep.trials, sweep.root / "soups", combine.Params(sweep=SWEEP))
+    with create_artifact(sweep.root / "init", "init"):
+        pass
+    soups = combine.Params(sweep=SWEEP, combine=COMBINE)
+    combine.run(sweep.root / "cache", sweep.root / "init", sweep.trials, sweep.root / "soups", soups)
     evaluate.run(
         sweep.root / "cache",
         sweep.trials,
         sweep.root / "soups",
         sweep.root / "predictions",
-        evaluate.Params(sweep=SWEEP),
+        evaluate.Params(sweep=SWEEP, combine=COMBINE),
         device="cpu",
     )
     return sweep

@@ -1,10 +1,12 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -18,6 +20,7 @@ from oodtune.stages import report
 from oodtune.stages.summary import summarise
 from tests.fixtures.reporting import write_inputs
 
+PROJECT_DIR = Path(__file__).parents[3]
 DOMAINS = ("red", "green", "blue")
 PARAMS = report.Params(report=ReportConfig(title="Three colours"))
 Inputs = tuple[list[Path], Path, Path]
@@ -72,7 +75,55 @@ def test_points_hold_every_model_and_curves_every_snapshot(inputs: Inputs, made:
     points, curves = read_rows(made / "points.csv"), read_rows(made / "curves.csv")
     assert len(points) == len(DOMAINS) * 4
     assert {row["trial"] for row in curves} == {trial.name for trial in inputs[0]}
-    assert curves[0]["loss"] == ""  # nothing was trained before step 0
+    assert curves[0]["loss"] == "nan"  # nothing was trained before step 0
+
+
+def test_curves_name_what_the_panels_and_colours_of_the_plots_are_for(inputs: Inputs, made: Path):
+    rows = {row["trial"]: row for row in read_rows(made / "curves.csv")}
+    for path in inputs[0]:
+        trial = open_artifact(path, "trial").details["trial"]
+        assert (rows[path.name]["target_domain"], rows[path.name]["method"]) == (
+            trial["target_domain"],
+            trial["method"],
+        )
+
+
+def test_dvc_plots_draws_a_line_per_trial_in_a_panel_per_target(made: Path, tmp_path: Path):
+    shutil.copytree(made, tmp_path / "artifacts" / "report")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(PROJECT_DIR / name, tmp_path / name)
+    shown = show_plots(tmp_path)
+    assert set(shown) == {"artifacts/report/points.csv", "artifacts/report/curves.csv", "training-loss"}
+    for plot, y in (("artifacts/report/curves.csv", "source_accuracy"), ("training-loss", "loss")):
+        picture = shown[plot]
+        assert picture["facet"]["field"] == "target_domain"
+        encoding = picture["spec"]["encoding"]
+        assert {name: one["field"] for name, one in encoding.items()} == {
+            "x": "step",
+            "y": y,
+            "color": "method",
+            "detail": "trial",
+            "strokeDash": "rev",
+        }
+        assert all(picture["data"]["values"][0][field] for field in ("target_domain", "method", "trial", "step", y))
+        assert "<DVC_METRIC" not in json.dumps(picture)
+
+
+def show_plots(project: Path) -> dict[str, dict[str, Any]]:
+    """Return what `dvc plots show` draws in a new DVC project with our templates: plot -> Vega-Lite."""
+    shutil.copytree(PROJECT_DIR / ".dvc" / "plots", project / ".dvc" / "plots")
+    (project / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "plots", "show", "--json"],
+        cwd=project,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    plots = json.loads(shown.stdout)
+    assert "errors" not in plots
+    return {name: one[0]["content"] for name, one in plots["data"].items()}
 
 
 def test_a_selection_from_other_predictions_is_refused(inputs: Inputs, tmp_path: Path):
