@@ -21,6 +21,10 @@ class TrainingError(UserError):
     """Training cannot go on (for example, the loss is not finite)."""
 
 
+class SelectionError(UserError):
+    """No model meets what `select` asks for: none is chosen."""
+
+
 class ParityError(UserError):
     """An exported model does not predict what the evaluated model predicted."""
 

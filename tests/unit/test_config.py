@@ -9,6 +9,7 @@ from oodtune.config import (
     DataConfig,
     ServeConfig,
     StageParams,
+    SweepConfig,
     TrainConfig,
     describe_validation_error,
     load_config,
@@ -169,3 +170,29 @@ def test_recorded_settings_of_images_name_no_folders() -> None:
     assert named.url == "images.git"
     plain = DataConfig(source="synthetic")
     assert plain.without_places() == plain
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (["ink", "ink"], "names a value twice"),
+        (["ink+oil", "oil+ink"], "names a value twice"),
+        (["ink+ink"], "expected two domains in 'ink+ink', found one twice"),
+        (["ink+oil+wax"], "target_domains"),
+        (["ink-oil"], "target_domains"),
+    ],
+)
+def test_domains_to_hold_out_that_are_refused(targets: list[str], said: str) -> None:
+    lists = {"methods": ["plain"], "learning_rates": [0.1], "weight_decays": [0.0], "seeds": [0]}
+    with pytest.raises(ValidationError) as caught:
+        SweepConfig.model_validate({"target_domains": targets, **lists})
+    assert said in describe_validation_error(caught.value)
+
+
+def test_the_rule_that_leaves_source_domains_out_needs_pairs() -> None:
+    settings = load_config(PROJECT_DIR / "params.yaml").model_dump(mode="json")
+    settings["select"] |= {"rule": "leave_one_source_domain_out"}
+    with pytest.raises(ValidationError, match=r"expects pairs with 'line' in sweep.target_domains, found none"):
+        Config.model_validate(settings)
+    settings["sweep"] |= {"target_domains": ["line", "noto+line"]}
+    assert Config.model_validate(settings).select.rule == "leave_one_source_domain_out"

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from oodtune.config import SweepConfig
@@ -36,3 +38,32 @@ def test_a_trial_survives_json() -> None:
 def test_text_that_is_no_trial_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="missing key 'method'"):
         Trial.from_json('{"target_domain": "line"}')
+
+
+def random_search(budget: int | None) -> list[Trial]:
+    return plan_trials(
+        SweepConfig(
+            target_domains=("ink", "ink+oil"),
+            methods=("plain", "large_dropout"),
+            learning_rates=(1e-3, 1e-4, 1e-5),
+            weight_decays=(0.0, 1e-4),
+            seeds=(0, 1),
+            budget=budget,
+        )
+    )
+
+
+def test_a_budget_draws_the_same_settings_for_every_target_and_seed() -> None:
+    trials = random_search(5)
+    settings = {(trial.method, trial.learning_rate, trial.weight_decay) for trial in trials}
+    assert len(settings) == 5
+    assert len(trials) == 2 * 5 * 2
+
+
+def test_a_larger_budget_keeps_what_a_smaller_one_trained_in_planned_order() -> None:
+    plans = [random_search(budget) for budget in (1, 4, 9, 12, 100, None)]
+    for smaller, larger in pairwise(plans):
+        assert set(smaller) <= set(larger)
+        assert [trial for trial in larger if trial in set(smaller)] == smaller
+    assert plans[3] == plans[4] == plans[5]
+    assert len(plans[5]) == 2 * 12 * 2

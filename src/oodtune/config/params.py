@@ -9,7 +9,15 @@ from pydantic import Field, ValidationError, model_validator
 from oodtune.config.data import DataConfig, PreprocessConfig
 from oodtune.config.release import CombineConfig, ExportConfig, ReportConfig, SelectConfig, ServeConfig
 from oodtune.config.section import Name, Section, canonical_json, describe_validation_error
-from oodtune.config.training import AugmentConfig, BackboneConfig, MethodConfig, ProbeConfig, SweepConfig, TrainConfig
+from oodtune.config.training import (
+    AugmentConfig,
+    BackboneConfig,
+    MethodConfig,
+    ProbeConfig,
+    SweepConfig,
+    TrainConfig,
+    held_out_domains,
+)
 from oodtune.errors import ConfigError
 
 
@@ -39,6 +47,13 @@ class Config(Section):
             raise ValueError(
                 f"select.target_domain is {self.select.target_domain!r}, "
                 f"but sweep.target_domains has only {list(self.sweep.target_domains)}"
+            )
+        shipped = self.select.target_domain
+        pairs = [one for one in self.sweep.target_domains if one != shipped and shipped in held_out_domains(one)]
+        if self.select.rule == "leave_one_source_domain_out" and not pairs:
+            raise ValueError(
+                f"select.rule: leave_one_source_domain_out expects pairs with {shipped!r} in sweep.target_domains, found "
+                f"none; add one for every other domain, as in '{shipped}+other'"
             )
         return self
 

@@ -1,60 +1,114 @@
-"""`predictions` -> `selection`: one model per target domain by a rule that never looks at that domain."""
+"""`predictions` -> `selection`: one model per target domain, by a rule, within limits, with reasons."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from oodtune.artifact import create_artifact, write_json
 from oodtune.config import SelectConfig, StageParams
-from oodtune.errors import ArtifactError
+from oodtune.errors import ArtifactError, UserError
 from oodtune.evaluate.calibration import fit_temperature
+from oodtune.evaluate.choice import Candidate, Choice, Pick
+from oodtune.evaluate.gate import check_margin, keep_out, limits, measure_margin
 from oodtune.evaluate.predictions import Model, Predictions, open_predictions
+from oodtune.evaluate.reasons import explain, write_out
 from oodtune.evaluate.scores import Score, score_models
-from oodtune.evaluate.selection import RULES
+from oodtune.evaluate.selection import Observed, Ranked, domains_seen, observe, rank, targets_of
 
 
 class Params(StageParams):
     select: SelectConfig
 
 
+@dataclass(frozen=True)
+class Decision:
+    """The models of one target domain as the rule ranks them, and which of them may not be chosen."""
+
+    observed: Observed
+    """What the rule goes by."""
+    ranked: Sequence[Ranked]
+    kept_out: Mapping[Model, str]
+    """Model -> the key of the limit that it misses."""
+
+    @property
+    def winner(self) -> Model:
+        return next(one.model for one in self.ranked if one.model not in self.kept_out)
+
+
 def run(predictions: Path | str, out: Path | str, params: Params) -> None:
     """Write a `selection` artifact: the winner of every target, and of the one that ships its temperature.
 
-    Raises ArtifactError if no model was evaluated for `select.target_domain`.
+    `selection.json` is a `Choice`, `selection.md` the same to read. Raises SelectionError, and writes nothing, if no
+    model of `select.target_domain` meets the constraints; ArtifactError if none was evaluated for it, or none of what
+    the rule goes by; ConfigError if `select.row` is unknown.
     """
     opened = open_predictions(Path(predictions))
-    scores = score_models(opened)
-    targets = sorted({score.model.target_domain for score in scores})
-    shipped = params.select.target_domain
+    scores = {score.model: score for score in score_models(opened)}
+    choice = _choose(opened, scores, params.select)
+    with create_artifact(Path(out), "selection", params, {"predictions": opened.artifact}) as writer:
+        winner = choice.winner.model_dump(mode="json")
+        write_json(writer.path / "selection.json", choice.model_dump(mode="json"))
+        (writer.path / "selection.md").write_text(write_out(choice), encoding="utf-8")
+        writer.details.update(winner=winner, target_domain=choice.target_domain, rule=choice.rule)
+
+
+def _choose(predictions: Predictions, scores: Mapping[Model, Score], config: SelectConfig) -> Choice:
+    targets, shipped = targets_of(scores), config.target_domain
     if shipped not in targets:
         raise ArtifactError(
-            f"{opened.artifact.path}: expected models for target domain {shipped!r}, found only {targets}; "
+            f"{predictions.artifact.path}: expected models for target domain {shipped!r}, found only {targets}; "
             "change select.target_domain, or train trials for it"
         )
-    picks = {target: _pick(scores, target, params.select) for target in targets}
-    winner = picks[shipped]
-    with create_artifact(Path(out), "selection", params, {"predictions": opened.artifact}) as writer:
-        selection: dict[str, Any] = {
-            "target_domain": shipped,
-            "rule": params.select.rule,
-            "winner": winner.model.model_dump(mode="json"),
-            "iid": winner.iid,
-            "ood": winner.ood,
-            "per_domain": winner.per_domain,
-            "temperature": _source_temperature(opened, winner.model),
-            "picks": {target: _describe(score) for target, score in picks.items()},
-            "reasons": _explain(scores, winner, params.select),
-        }
-        write_json(writer.path / "selection.json", selection)
-        writer.details.update(winner=selection["winner"], target_domain=shipped, rule=params.select.rule)
+    decision = _decide(scores, shipped, config)
+    winner = scores[decision.winner]
+    baseline = sorted({m.recipe for m in scores if m.target_domain == shipped and m.row == config.baseline})
+    margin = measure_margin(decision.observed, winner.model.recipe, baseline, config.margin_level)
+    check_margin(margin, winner.model.recipe, config)
+    seen = domains_seen(winner, decision.observed, config.rule)
+    picks, no_pick = _pick_others(scores, config, [target for target in targets if target != shipped])
+    choice = Choice(
+        target_domain=shipped,
+        rule=config.rule,
+        winner=winner.model,
+        iid=winner.iid,
+        ood=winner.ood,
+        per_domain=winner.per_domain,
+        temperature=_source_temperature(predictions, winner.model),
+        picks={shipped: _describe(winner, seen), **picks},
+        recipe=winner.model.recipe,
+        constraints=config.model_dump(mode="json", exclude={"rule", "target_domain"}, exclude_none=True),
+        candidates=tuple(_candidate(one, decision, scores) for one in decision.ranked),
+        scored_on=seen,
+        margin=margin,
+        reasons=(),
+    )
+    num_models = sum(model.target_domain == shipped for model in scores)
+    return choice.model_copy(update={"reasons": explain(choice, num_models, no_pick)})
 
 
-def _pick(scores: Sequence[Score], target: str, config: SelectConfig) -> Score:
-    candidates = {score.model: score for score in scores if score.model.target_domain == target}
-    chosen = RULES[config.rule]({model: score.out_accuracy for model, score in candidates.items()})
-    return candidates[chosen]
+def _decide(scores: Mapping[Model, Score], target: str, config: SelectConfig) -> Decision:
+    """Rank by the rule and keep out what misses a limit: the first that is left is what the rule picks within them."""
+    ranked = rank(list(scores.values()), target, config.rule, config.row)
+    out_accuracy = {one.model: scores[one.model].out_accuracy for one in ranked}
+    kept_out = keep_out(ranked, target, limits(out_accuracy, config))
+    return Decision(observe(list(scores.values()), target, config.rule), ranked, kept_out)
+
+
+def _pick_others(
+    scores: Mapping[Model, Score], config: SelectConfig, targets: Sequence[str]
+) -> tuple[dict[str, Pick], dict[str, str]]:
+    """Return the picks for targets that do not ship, and why some have none: that refuses nothing."""
+    picks, no_pick = {}, {}
+    for target in targets:
+        try:
+            decision = _decide(scores, target, config)
+            score = scores[decision.winner]
+            picks[target] = _describe(score, domains_seen(score, decision.observed, config.rule))
+        except UserError as error:
+            no_pick[target] = str(error)
+    return picks, no_pick
 
 
 def _source_temperature(predictions: Predictions, model: Model) -> float:
@@ -65,23 +119,28 @@ def _source_temperature(predictions: Predictions, model: Model) -> float:
     return fit_temperature(logits, labels)
 
 
-def _describe(score: Score) -> dict[str, Any]:
+def _describe(score: Score, scored_on: tuple[str, ...]) -> Pick:
     model = score.model
-    return {"name": model.name, "row": model.row, "kind": model.kind, "iid": score.iid, "ood": score.ood}
+    return Pick(
+        name=model.name,
+        row=model.row,
+        kind=model.kind,
+        iid=score.iid,
+        ood=score.ood,
+        scored_on=scored_on,
+    )
 
 
-def _explain(scores: Sequence[Score], winner: Score, config: SelectConfig) -> list[str]:
-    target = winner.model.target_domain
-    rivals = [score for score in scores if score.model.target_domain == target and score is not winner]
-    ranked = sorted(rivals, key=lambda score: -score.out_accuracy)
-    reasons = [
-        f"{winner.model.name} has the highest mean accuracy on the source out-splits, {winner.out_accuracy:.2%}, "
-        f"of {len(rivals) + 1} models trained without {target} (rule {config.rule}).",
-        f"The rule saw no image of {target}; the accuracy there, {winner.ood:.2%}, was measured afterwards.",
-    ]
-    if ranked:
-        margin = winner.out_accuracy - ranked[0].out_accuracy
-        reasons.append(
-            f"The runner-up is {ranked[0].model.name} with {ranked[0].out_accuracy:.2%}, {margin:.2%} behind."
-        )
-    return reasons
+def _candidate(one: Ranked, decision: Decision, scores: Mapping[Model, Score]) -> Candidate:
+    model = one.model
+    return Candidate(
+        name=model.name,
+        row=model.row,
+        recipe=model.recipe,
+        kind=model.kind,
+        seen=one.seen,
+        out_accuracy=scores[model].out_accuracy,
+        num_networks=model.num_networks,
+        num_bytes=model.num_bytes,
+        kept_out_by=decision.kept_out.get(model),
+    )
