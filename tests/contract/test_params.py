@@ -51,13 +51,15 @@ def test_the_demo_differs_from_plain_fine_tuning_in_dropout_alone() -> None:
     assert all(set(method) == {"dropout"} for method in settings["methods"].values())
 
 
-def test_the_papers_settings_are_the_papers() -> None:
-    config = load_config(PROJECT_DIR / "params" / "paper.yaml")
+@pytest.mark.parametrize("name", ["pacs", "vlcs", "officehome", "terraincognita"])
+def test_the_papers_settings_are_the_papers(name: str) -> None:
+    config = load_config(PROJECT_DIR / "params" / f"paper-{name}.yaml")
     assert milestone_steps(config.train) == (5000,)
     assert config.methods["plain"] == MethodConfig()
     assert config.methods["large_dropout"] == MethodConfig(dropout=0.9)
     assert config.methods["ten_times_head"] == MethodConfig(head_rate_factor=10.0)
     assert config.augment == AugmentConfig()
     assert len(plan_trials(config.sweep)) == 4 * 3 * (2 * 3) * 3  # targets, methods, hyper-parameters, seeds
-    assert config.data.recipe is not None
-    assert set(config.sweep.target_domains) == set(RECIPES[config.data.recipe].domains)
+    assert config.data.recipe == name
+    assert set(config.sweep.target_domains) == set(RECIPES[name].domains)
+    assert (config.backbone.name, config.preprocess.size) == ("resnet50.tv2_in1k", 224)

@@ -6,7 +6,7 @@ import warnings
 import typer
 
 from oodtune import __version__
-from oodtune.cli import bundle, data, pipeline, project, screen, stages
+from oodtune.cli import bundle, data, pipeline, project, screen, stages, sweep
 
 app = typer.Typer(
     name="oodtune",
@@ -23,6 +23,7 @@ app = typer.Typer(
 project.add_commands(app)
 screen.add_commands(app)
 stages.add_commands(app)
+sweep.add_commands(app)
 bundle.add_commands(app)
 app.add_typer(data.app, name="data")
 app.add_typer(pipeline.app, name="pipeline")
