@@ -25,8 +25,13 @@ STEPS = 40
 SECTIONS: dict[str, dict[str, object]] = {
     "train": {"steps": STEPS, "snapshot_every": 10, "checkpoint_every": 5, "batch_per_domain": 4, "keep_every": 20},
     "methods": {
-        "averaged": {"dropout": 0.9, "average": "sma", "average_from": 10},
-        "mixed": {"mixout": 0.5, "head_rate_factor": 10.0, "average": "swad"},
+        "everything": {
+            "dropout": 0.9,
+            "mixout": 0.5,
+            "head_rate_factor": 10.0,
+            "average": "sma",
+            "average_from": 10,
+        }
     },
 }
 TOLERANCE = 2e-5
@@ -44,9 +49,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
     return directory, config
 
 
-def start(directory: Path, out: str, method: str, *more: str) -> subprocess.Popen[str]:
-    trial = f"--target-domain inverted --method {method} --learning-rate 0.0001 --weight-decay 0.0001 --seed 0"
-    oodtune = ["-m", "oodtune", "train", "--cache", "cache", "--init", "init", "--out", out, *trial.split(), *more]
+def start(directory: Path, out: str) -> subprocess.Popen[str]:
+    trial = "--target-domain inverted --method everything --learning-rate 0.0001 --weight-decay 0.0001 --seed 0"
+    oodtune = ["-m", "oodtune", "train", "--cache", "cache", "--init", "init", "--out", out, *trial.split()]
     command = [str(TORCHRUN), "--standalone", "--nproc-per-node", "2", *oodtune]
     return subprocess.Popen(command, cwd=directory, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
 
@@ -75,9 +80,9 @@ def kill_all(process: subprocess.Popen[str], directory: Path) -> None:
     finish(process)
 
 
-def train_alone(directory: Path, config: Config, method: str) -> Path:
-    trial = Trial(target_domain="inverted", method=method, learning_rate=1e-4, weight_decay=1e-4, seed=0)
-    out = directory / f"{method}-alone"
+def train_alone(directory: Path, config: Config) -> Path:
+    trial = Trial(target_domain="inverted", method="everything", learning_rate=1e-4, weight_decay=1e-4, seed=0)
+    out = directory / "alone"
     train.run(directory / "cache", directory / "init", out, train.Params.for_trial(config, trial), trial, "cpu")
     return out
 
@@ -100,40 +105,29 @@ def log_of(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("method", ["averaged", "mixed"])
-def test_two_processes_train_what_one_trains(project: tuple[Path, Config], method: str) -> None:
+def test_two_processes_train_what_one_trains(project: tuple[Path, Config]) -> None:
     directory, config = project
-    process = start(directory, f"{method}-both", method)
-    alone = train_alone(directory, config, method)
+    process = start(directory, "both")
+    alone = train_alone(directory, config)
     code, errors = finish(process)
     assert code == 0, errors
-    assert_close(directory / f"{method}-both", alone)
+    assert_close(directory / "both", alone)
 
 
 def test_two_processes_go_on_after_a_kill_and_after_a_signal_to_the_same_bytes(project: tuple[Path, Config]) -> None:
     directory, _ = project
-    process = start(directory, "again", "averaged")
+    process = start(directory, "again")
     wait_for_step(directory, process, "again", 5)
     kill_all(process, directory)
-    process = start(directory, "again", "averaged")
+    process = start(directory, "again")
     wait_for_step(directory, process, "again", 15)
     process.terminate()  # torchrun tells its processes
     code, errors = finish(process)
     assert code != 0
     assert "found a checkpoint; training goes on after step" in errors
     assert errors.count("stopped: SIGTERM after step ") == 1
-    code, errors = finish(start(directory, "again", "averaged"))
+    code, errors = finish(start(directory, "again"))
     assert code == 0, errors
     assert "found a checkpoint; training goes on after step" in errors
     for name in ("manifest.json", *open_artifact(directory / "again", "trial").manifest.files):
-        assert (directory / "again" / name).read_bytes() == (directory / "averaged-both" / name).read_bytes(), name
-
-
-def test_a_batch_that_cannot_be_shared_evenly_is_one_line(project: tuple[Path, Config]) -> None:
-    directory, _ = project
-    sections = {**SECTIONS, "train": {**SECTIONS["train"], "batch_per_domain": 3}}
-    settings = tiny_settings(directory, **sections)
-    write_settings(directory / "odd.yaml", settings)
-    code, errors = finish(start(directory, "odd", "averaged", "--params", "odd.yaml"))
-    assert code != 0
-    assert "error: train.batch_per_domain: expected a batch that 2 processes share evenly, found " in errors
+        assert (directory / "again" / name).read_bytes() == (directory / "both" / name).read_bytes(), name

@@ -52,8 +52,8 @@ class Config(Section):
         pairs = [one for one in self.sweep.target_domains if one != shipped and shipped in held_out_domains(one)]
         if self.select.rule == "leave_one_source_domain_out" and not pairs:
             raise ValueError(
-                f"select.rule: leave_one_source_domain_out expects pairs with {shipped!r} in sweep.target_domains, found "
-                f"none; add one for every other domain, as in '{shipped}+other'"
+                f"select.rule: leave_one_source_domain_out expects pairs with {shipped!r} in sweep.target_domains, "
+                f"found none; add one for every other domain, as in '{shipped}+other'"
             )
         return self
 

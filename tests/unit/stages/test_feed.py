@@ -13,6 +13,7 @@ from oodtune.data.augment import augment
 from oodtune.data.batches import ResidentBatches, StreamedBatches
 from oodtune.data.cache import open_cache
 from oodtune.data.sampling import step_seed
+from oodtune.errors import ConfigError
 from oodtune.evaluate.logits import compute_logits
 from oodtune.evaluate.metrics import accuracy, negative_log_likelihood
 from oodtune.pixels import Pixels, Places
@@ -122,3 +123,23 @@ def test_the_target_domain_is_not_measured(cache_path: Path) -> None:
     with feed_of(cache_path) as feed:
         (measured,) = feed.measure(network_of(0))
     assert measured.accuracy.keys() == measured.loss.keys() == {"clay", "ink"}
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_ranks_get_their_parts_of_the_augmented_batch_and_one_dropout_mask(cache_path: Path, num_ranks: int) -> None:
+    with feed_of(cache_path) as feed:
+        pixels, labels = feed.draw_batch(3)
+        following = torch.rand(3)
+    for rank in range(num_ranks):
+        with open_feed(cache_path, "oil", SEED, AugmentConfig(), TRAIN, Ranks(CPU, rank, num_ranks)) as part:
+            my_pixels, my_labels = part.draw_batch(3)
+            assert torch.equal(my_pixels, pixels[rank::num_ranks])
+            assert torch.equal(my_labels, labels[rank::num_ranks])
+            assert torch.equal(torch.rand(3), following)
+
+
+def test_a_batch_that_ranks_cannot_share_evenly_is_refused(cache_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="expected a batch that 3 processes share evenly, found 2 domains of 4 images"
+    ):
+        open_feed(cache_path, "oil", SEED, AugmentConfig(), TRAIN, Ranks(CPU, 0, 3))
