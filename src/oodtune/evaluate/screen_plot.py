@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from math import asinh, ceil
 from typing import TYPE_CHECKING, Any
 
-from oodtune.evaluate.palette import INKS, RowStyle
-from oodtune.evaluate.scatter import Theme
+from oodtune.evaluate.palette import INKS, RowStyle, Theme
 from oodtune.evaluate.screening import ALL_TARGETS, Curve, Screen
 
 if TYPE_CHECKING:

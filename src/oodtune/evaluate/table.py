@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from oodtune.config import Section
 from oodtune.evaluate.scores import Score
+from oodtune.evaluate.uncertainty import Estimate, estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,42 +25,39 @@ _IID = {
     "test": "iid: mean over the source domains of the accuracy on their test-splits, which no training or choice has "
     "seen; the out-splits choose each trial's snapshot and the row “selected”. ",
 }
+_OOD = "ood: all images of the target domain, which no training or choice has seen. "
+_OOD_OF_A_CEILING = (
+    "ood: all images of the target domain, which no training has seen; the row “selected” was chosen on them, so it is "
+    "a ceiling. "
+)
 _CAPTION = (
-    "ood: all images of the target domain, which no training or choice has seen. n: seeds; a cell is their mean, "
+    "n: seeds; a cell is their mean, "
     "± one sample standard error where n > 1 (settings of one seed are averaged first). mean: over all "
     "target domains, absent if one is missing. * marks the best ood of a column."
 )
 
 
+Kind = Literal["trial", "soup", "ensemble", "selected"]
+GROUPS: dict[Kind, str] = {
+    "trial": "Single networks",
+    "soup": "Averaged weights, one network",
+    "ensemble": "Ensembles, several networks",
+    "selected": "What the rule chose",
+}
+"""Kind -> heading of its rows, in this order."""
+
 BySeed = Mapping[int | None, float]
 """Accuracy in percent by seed; the seed of what is made of several trials is None."""
 
 
-class Statistic(Section):
-    """A mean in percent, with its spread where there is one."""
-
-    mean: float
-    standard_error: float | None = None
-    """Sample standard error over the seeds, in points; None for a single seed."""
-    n: int = 1
-    """Number of seeds; what is made of several trials (a soup) counts as one."""
-
-    @property
-    def shown(self) -> str:
-        return f"{self.mean:.1f}"
-
-    @property
-    def spread(self) -> str:
-        return "" if self.standard_error is None else f"±{self.standard_error:.1f}"
-
-
 class Cell(Section):
-    iid: Statistic
-    ood: Statistic
+    iid: Estimate
+    ood: Estimate
 
 
 class Row(Section):
     name: str
+    kind: Kind = "trial"
     cells: dict[str, Cell]
     """By target domain. A domain that was not scored is missing."""
     mean: Cell | None
@@ -84,20 +81,28 @@ class LodoTable(Section):
     rows: tuple[Row, ...]
     iid_split: Literal["out", "test"] = "out"
     """Which splits of the source domains iid was measured on."""
+    is_ceiling: bool = False
+    """Whether the row “selected” was chosen on the target domain."""
 
     @property
     def caption(self) -> str:
         """What the numbers are, and how they came about."""
-        return _IID[self.iid_split] + _CAPTION
+        return _IID[self.iid_split] + (_OOD_OF_A_CEILING if self.is_ceiling else _OOD) + _CAPTION
+
+    @property
+    def groups(self) -> dict[str, list[Row]]:
+        """Heading -> rows, for the kinds that there are."""
+        found = {title: [row for row in self.rows if row.kind == kind] for kind, title in GROUPS.items()}
+        return {title: rows for title, rows in found.items() if rows}
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)
 
     def best(self, target: str | None) -> set[str]:
         """Return the rows with the highest ood, as printed, for one target or (None) the mean."""
-        shown = {row.name: cell.ood.shown for row in self.rows if (cell := _cell(row, target)) is not None}
-        highest = max(shown.values(), key=float, default=None)
-        return {name for name, text in shown.items() if text == highest}
+        texts = {row.name: shown(cell.ood) for row in self.rows if (cell := _cell(row, target)) is not None}
+        highest = max(texts.values(), key=float, default=None)
+        return {name for name, text in texts.items() if text == highest}
 
     def to_markdown(self) -> str:
         """Return a Markdown table with its caption. The best ood of a column is bold and starred."""
@@ -105,9 +110,12 @@ class LodoTable(Section):
             "| | " + " | ".join(self._headings()) + " |",
             "|---|" + "---:|" * (len(self.targets) + 2),
         ]
-        for row in self.rows:
-            cells = [_markdown_cell(cell, best) for cell, best in self._cells(row)]
-            lines.append("| " + " | ".join([row.label, *cells, row.seeds]) + " |")
+        for title, rows in self.groups.items():
+            if len(self.groups) > 1:
+                lines.append(f"| **{title}** |" + " |" * (len(self.targets) + 2))
+            for row in rows:
+                cells = [_markdown_cell(cell, best) for cell, best in self._cells(row)]
+                lines.append("| " + " | ".join([row.label, *cells, row.seeds]) + " |")
         return "\n".join([*lines, "", "Accuracy in %, iid / ood. " + self.caption.replace("*", "\\*")]) + "\n"
 
     def to_rich(self) -> "Table":
@@ -132,7 +140,7 @@ class LodoTable(Section):
         return [(_cell(row, target), row.name in self.best(target)) for target in (*self.targets, None)]
 
 
-def lodo_table(scores: Sequence[Score], picks: Mapping[str, Mapping[str, Any]]) -> LodoTable:
+def lodo_table(scores: Sequence[Score], picks: Mapping[str, Mapping[str, Any]], is_ceiling: bool = False) -> LodoTable:
     """Return the table of `scores`, with the row of `picks`: target domain -> {"name", "iid", "ood", ...}.
 
     Rows keep the order of `scores`, what is made of several trials after the trials. Accuracies come as
@@ -141,18 +149,28 @@ def lodo_table(scores: Sequence[Score], picks: Mapping[str, Mapping[str, Any]]) 
     targets = tuple(dict.fromkeys(score.model.target_domain for score in scores))
     assert picks.keys() <= set(targets), "a model was picked for a domain that was not scored"
     by_row: dict[str, dict[str, list[Score]]] = defaultdict(lambda: defaultdict(list))
-    for score in sorted(scores, key=lambda score: score.model.kind != "trial"):
+    kinds: dict[str, Kind] = {score.model.row: score.model.kind for score in scores}
+    for score in sorted(scores, key=lambda score: list(GROUPS).index(score.model.kind)):
         by_row[score.model.row][score.model.target_domain].append(score)
     rows = []
     for name, columns in by_row.items():
-        iid = {target: _by_seed((one.model.seed, one.iid) for one in column) for target, column in columns.items()}
-        ood = {target: _by_seed((one.model.seed, one.ood) for one in column) for target, column in columns.items()}
-        rows.append(_row(name, iid, ood, len(targets)))
+        iid = {target: by_seed((one.model.seed, one.iid) for one in column) for target, column in columns.items()}
+        ood = {target: by_seed((one.model.seed, one.ood) for one in column) for target, column in columns.items()}
+        rows.append(_row(name, kinds[name], iid, ood, len(targets)))
     if picks:
-        iid = {target: _by_seed([(None, pick["iid"])]) for target, pick in picks.items()}
-        ood = {target: _by_seed([(None, pick["ood"])]) for target, pick in picks.items()}
-        rows.append(_row(SELECTED, iid, ood, len(targets)))
-    return LodoTable(targets=targets, rows=tuple(rows), iid_split=scores[0].iid_split)
+        iid = {target: by_seed([(None, pick["iid"])]) for target, pick in picks.items()}
+        ood = {target: by_seed([(None, pick["ood"])]) for target, pick in picks.items()}
+        rows.append(_row(SELECTED, "selected", iid, ood, len(targets)))
+    return LodoTable(targets=targets, rows=tuple(rows), iid_split=scores[0].iid_split, is_ceiling=is_ceiling)
+
+
+def shown(value: Estimate) -> str:
+    return f"{value.mean:.1f}"
+
+
+def spread(value: Estimate) -> str:
+    """Return the standard error as the table shows it; nothing for a single value."""
+    return "" if value.standard_error is None else f"±{value.standard_error:.1f}"
 
 
 def label(row: str) -> str:
@@ -160,14 +178,14 @@ def label(row: str) -> str:
     return row.replace("_", " ")
 
 
-def _row(name: str, iid: Mapping[str, BySeed], ood: Mapping[str, BySeed], num_targets: int) -> Row:
-    cells = {target: Cell(iid=_statistic(iid[target]), ood=_statistic(ood[target])) for target in ood}
+def _row(name: str, kind: Kind, iid: Mapping[str, BySeed], ood: Mapping[str, BySeed], num_targets: int) -> Row:
+    cells = {target: Cell(iid=_of_seeds(iid[target]), ood=_of_seeds(ood[target])) for target in ood}
     whole = len(cells) == num_targets
     mean = Cell(iid=_mean_over(iid.values()), ood=_mean_over(ood.values())) if whole else None
-    return Row(name=name, cells=cells, mean=mean)
+    return Row(name=name, kind=kind, cells=cells, mean=mean)
 
 
-def _by_seed(values: Iterable[tuple[int | None, float]]) -> BySeed:
+def by_seed(values: Iterable[tuple[int | None, float]]) -> BySeed:
     """Return seed -> mean over that seed's settings, in percent: only seeds are independent repeats."""
     groups: dict[int | None, list[float]] = defaultdict(list)
     for seed, value in values:
@@ -175,18 +193,16 @@ def _by_seed(values: Iterable[tuple[int | None, float]]) -> BySeed:
     return {seed: fmean(group) for seed, group in groups.items()}
 
 
-def _statistic(by_seed: BySeed) -> Statistic:
-    values = list(by_seed.values())
-    error = stdev(values) / sqrt(len(values)) if len(values) > 1 else None
-    return Statistic(mean=fmean(values), standard_error=error, n=len(values))
+def _of_seeds(by_seed: BySeed) -> Estimate:
+    return estimate(list(by_seed.values()))
 
 
-def _mean_over(targets: Iterable[BySeed]) -> Statistic:
+def _mean_over(targets: Iterable[BySeed]) -> Estimate:
     """Return the mean over targets, with the spread of the seeds' means if all targets share the seeds."""
     columns = list(targets)
     if all(column.keys() == columns[0].keys() for column in columns):
-        return _statistic({seed: fmean(column[seed] for column in columns) for seed in columns[0]})
-    return Statistic(mean=fmean(fmean(column.values()) for column in columns), n=min(map(len, columns)))
+        return estimate([fmean(column[seed] for column in columns) for seed in columns[0]])
+    return Estimate(mean=fmean(fmean(column.values()) for column in columns), n=min(map(len, columns)))
 
 
 def _cell(row: Row, target: str | None) -> Cell | None:
@@ -196,15 +212,15 @@ def _cell(row: Row, target: str | None) -> Cell | None:
 def _markdown_cell(cell: Cell | None, best: bool) -> str:
     if cell is None:
         return MISSING
-    iid, ood = (" ".join(filter(None, (part.shown, part.spread))) for part in (cell.iid, cell.ood))
+    iid, ood = (" ".join(filter(None, (shown(part), spread(part)))) for part in (cell.iid, cell.ood))
     return f"{iid} / **{ood}**\\*" if best else f"{iid} / {ood}"
 
 
 def _terminal_cell(cell: Cell | None, best: bool) -> list[tuple[str, str]]:
     if cell is None:
         return [(MISSING, "dim")]
-    ood = (f"{cell.ood.shown}*", "bold") if best else (f"{cell.ood.shown} ", "")
-    parts = [(f"{cell.iid.shown}/", ""), ood]
-    if cell.ood.spread:
-        parts.append((f"\n{cell.iid.spread}/{cell.ood.spread} ", "dim"))
+    ood = (f"{shown(cell.ood)}*", "bold") if best else (f"{shown(cell.ood)} ", "")
+    parts = [(f"{shown(cell.iid)}/", ""), ood]
+    if spread(cell.ood):
+        parts.append((f"\n{spread(cell.iid)}/{spread(cell.ood)} ", "dim"))
     return parts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from oodtune.artifact import open_artifact
-from oodtune.evaluate.page import Choice
+from oodtune.evaluate.choice import Choice
 from oodtune.evaluate.table import LodoTable, label
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ def summarise(report: Path | str, bundle: Path | str | None = None) -> "Renderab
     facts.add_column(overflow="fold")
     facts.add_row("Chosen", Text(_describe(found.choice)))
     facts.add_row("", Text(found.choice.winner.name, "dim"))
+    for number, reason in enumerate(found.choice.reasons):
+        facts.add_row("" if number else "Why", reason)
     facts.add_row("Report", str(artifact.path / "report.html"))
-    facts.add_row("Picture", str(artifact.path / "scatter.png"))
+    facts.add_row("Picture", str(artifact.path / "figures" / "scatter.svg"))
     parts: list[RenderableType] = [
         Text(f"{found.title}: accuracy on domains left out, %: iid/ood", "bold"),
         Padding(found.table.to_rich(), (1, 0)),

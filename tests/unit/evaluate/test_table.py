@@ -6,8 +6,8 @@ from rich.console import Console
 
 from oodtune.evaluate.predictions import Model
 from oodtune.evaluate.scores import Score
-from oodtune.evaluate.table import SELECTED, Cell, LodoTable, lodo_table
-from tests.fixtures.reporting import make_picks, make_scores
+from oodtune.evaluate.table import GROUPS, SELECTED, Cell, LodoTable, lodo_table, spread
+from tests.fixtures.reporting import RATES, make_picks, make_scores
 
 
 def score(target: str, row: str, seed: int | None, iid: float, ood: float, *, setting: str = "") -> Score:
@@ -35,7 +35,7 @@ def test_a_cell_is_the_mean_over_seeds_in_percent_with_its_sample_standard_error
 
 def test_one_seed_has_no_spread():
     found = cell(lodo_table([score("a", "plain", 0, 0.8, 0.6)], {}), "plain", "a")
-    assert (found.ood.standard_error, found.ood.n, found.ood.spread) == (None, 1, "")
+    assert (found.ood.standard_error, found.ood.n, spread(found.ood)) == (None, 1, "")
 
 
 def test_settings_of_one_seed_count_as_one_repeat():
@@ -114,6 +114,24 @@ def test_markdown_says_what_its_numbers_mean():
         "all images of the target domain",
     ):
         assert words in text
+
+
+def test_rows_are_grouped_by_what_answers():
+    scores = make_scores(seeds=(0, 1), methods=RATES)
+    table = lodo_table(scores, make_picks(scores))
+    groups = {title: [row.name for row in rows] for title, rows in table.groups.items()}
+    assert list(groups) == list(GROUPS.values())
+    assert groups[GROUPS["trial"]] == list(RATES)
+    assert "large_dropout_trajectory_soup" in groups[GROUPS["soup"]]
+    assert groups[GROUPS["ensemble"]][0] == "logit_ensemble"
+    assert [row for rows in table.groups.values() for row in rows] == list(table.rows)
+    assert "| **Ensembles, several networks** |" in table.to_markdown()
+
+
+def test_a_row_that_was_chosen_on_the_target_is_called_a_ceiling():
+    scores = make_scores()
+    assert "so it is a ceiling" in lodo_table(scores, make_picks(scores), is_ceiling=True).caption
+    assert "which no training or choice has seen. n: seeds" in lodo_table(scores, make_picks(scores)).caption
 
 
 def test_a_table_survives_json():
