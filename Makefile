@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast check smoke format lock clean
+.PHONY: help env demo results test test-fast check smoke format lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,9 @@ test-fast: $(READY)  ## unit and contract tests only
 
 smoke: $(READY)  ## the tiny pipeline, end to end
 	@$(RUN) pytest -m e2e
+
+results: $(READY)  ## put the demo's report into README and docs: its table and its picture
+	@$(RUN) python -m docs.tables keep artifacts/report demo
 
 check: $(READY)  ## lint, types, import rules
 	@$(RUN) ruff check .

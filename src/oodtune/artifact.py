@@ -20,7 +20,9 @@ from oodtune.errors import ArtifactError
 from oodtune.hashing import check_once, hash_files
 from oodtune.locks import lock_file
 
-Kind = Literal["dataset", "cache", "init", "trial", "soup", "predictions", "selection", "bundle", "report", "screen"]
+Kind = Literal[
+    "dataset", "cache", "init", "trial", "soup", "predictions", "selection", "bundle", "report", "screen", "corruptions"
+]
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -35,6 +37,7 @@ MADE_BY: dict[Kind, str] = {
     "bundle": "oodtune export",
     "report": "oodtune report",
     "screen": "oodtune screen",
+    "corruptions": "oodtune corrupt",
 }
 
 

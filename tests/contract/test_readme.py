@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from docs import tables
 from oodtune.cli.main import app
 
 PROJECT_DIR = Path(__file__).parents[2]
@@ -79,6 +80,17 @@ def test_every_part_of_the_package_is_in_the_file_tree() -> None:
     parts = {path.split("/")[2] for path in tracked() if path.startswith("src/oodtune/") and path.count("/") > 2}
     shown = {Path(path).name for path in tree() if path.startswith("src/oodtune/") and path.endswith("/")}
     assert parts | {"oodtune"} == shown
+
+
+@pytest.mark.parametrize("page", tables.pages(), ids=lambda page: page.relative_to(PROJECT_DIR).as_posix())
+def test_every_table_is_that_of_the_report_it_names(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == tables.fill(text), "run `python -m docs.tables`"
+
+
+def test_the_readme_has_the_table_of_the_demo() -> None:
+    assert [block[2] for block in tables.BLOCK.finditer(README)] == ["demo"]
+    assert "| plain |" in README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT_DIR).as_posix())

@@ -53,6 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(project, "dvc", "init", "--quiet")
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copyfile(PROJECT_DIR / name, project / name)
+    shutil.copytree(PROJECT_DIR / ".dvc" / "plots", project / ".dvc" / "plots", dirs_exist_ok=True)
     shutil.copytree(PROJECT_DIR / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
     write_settings(project / "params.yaml", tiny_settings(project))
     run(project, "git", "add", "--all")
@@ -83,12 +84,12 @@ def test_dvc_shows_metrics_and_plots(project: Path) -> None:
     (values,) = [one["data"] for one in metrics[""]["data"].values()]
     assert 0 <= values["selected"]["ood"] <= 1
     plots = json.loads(run(project, "dvc", "plots", "show", "--json"))
-    assert {Path(name.split("::")[0]).name for name in plots["data"]} >= {"points.csv", "curves.csv"}
+    assert {Path(name.split("::")[0]).name for name in plots["data"]} >= {"points.csv", "curves.csv", "training-loss"}
 
 
 def test_the_summary_names_the_choice_and_what_to_do_next(project: Path) -> None:
     output = run(project, "oodtune", "summary", "artifacts/report", "--bundle", "artifacts/bundle")
-    for expected in ("plain", "inverted", "oodtune predict", "oodtune serve", "report.html", "scatter.png"):
+    for expected in ("plain", "inverted", "oodtune predict", "oodtune serve", "report.html", "scatter.svg"):
         assert expected in output
 
 

@@ -1,4 +1,7 @@
-"""Settings of the endpoint: the `serve` section, then the environment. Nothing else reads the environment."""
+"""Settings of the endpoint: the `serve` section, then the environment.
+
+Beside stages/tracking.py, nothing else reads the environment.
+"""
 
 import os
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from oodtune import bundle
-from oodtune.artifact import Artifact, create_artifact, open_artifact, verify_artifact, write_json
+from oodtune.artifact import Artifact, create_artifact, open_artifact, write_json
 from oodtune.config import ExportConfig, StageParams
 from oodtune.data.cache import Cache, open_cache
-from oodtune.errors import ArtifactError, SelectionError
+from oodtune.errors import SelectionError
 from oodtune.evaluate.predictions import Model, Predictions, open_predictions
 from oodtune.export.parity import Parity, check_parity, merge_parities
-from oodtune.stages.trials import check_one_origin, open_trials, trial_inputs
-from oodtune.trial import NetworkSpec, SoupRecord, trial_of
+from oodtune.stages.model_weights import Source, check_made_from, find_weights
 
 
 class Params(StageParams):
     export: ExportConfig
-
-
-@dataclass(frozen=True)
-class Source:
-    """The weights of the chosen model: of one network, or of every member of an ensemble."""
-
-    network: NetworkSpec
-    weights: tuple[Path, ...]
-    inputs: dict[str, Artifact]
-    """Name -> the artifacts that hold them."""
 
 
 def run(
@@ -58,11 +47,11 @@ def run(
     winner = Model.model_validate(chosen["winner"])
     source = find_weights(winner, trials, Path(soups))
     evaluated = {"cache": opened_cache.artifact, **source.inputs}
-    _check_came_from(opened_predictions.artifact, evaluated, "oodtune evaluate")
+    check_made_from(opened_predictions.artifact, evaluated, "oodtune evaluate")
     inputs = {**evaluated, "predictions": opened_predictions.artifact, "selection": opened_selection}
     lineage = _lineage(chosen, inputs, opened_cache, commit)
     with create_artifact(Path(out), "bundle", params, inputs) as writer:
-        _write_model(source, chosen["temperature"], lineage, writer.path / bundle.MODEL)
+        _write_model(source, winner, chosen["temperature"], lineage, writer.path / bundle.MODEL)
         session = bundle.open_session(writer.path / bundle.MODEL)
         parity = _prove(
             lambda pixels: bundle.run_session(session, pixels)[0],
@@ -79,40 +68,8 @@ def run(
         writer.details.update(winner=chosen["winner"], classes=list(source.network.classes))
 
 
-def find_weights(winner: Model, trials: Sequence[Path | str], soups: Path) -> Source:
-    """Return the weights files of a model. Raises ArtifactError if they are not in `trials` and `soups`."""
-    if winner.kind == "soup":
-        return _find_soup(winner, soups)
-    names = winner.members if winner.kind == "ensemble" else (winner.name,)
-    found = open_trials(trials, verify=False)
-    owners = {name: found[owner] for name in names if (owner := trial_of(name)) in found}
-    missing = [name for name in names if name not in owners]
-    if missing:
-        raise ArtifactError(
-            f"expected the trials of {winner.name}, found no {', '.join(missing)}; pass the whole sweep"
-        )
-    members = list({owner.name: owner for owner in owners.values()}.values())
-    for member in members:
-        verify_artifact(member.artifact)
-    check_one_origin(members)
-    weights = tuple(owners[name].weights_of(name) for name in names)
-    return Source(members[0].record.network, weights, trial_inputs(members))
-
-
-def _find_soup(winner: Model, soups: Path) -> Source:
-    opened = open_artifact(soups, "soup")
-    record = SoupRecord.model_validate(opened.details)
-    for soup in record.soups:
-        if (soup.target_domain, soup.name) == (winner.target_domain, winner.name):
-            return Source(record.network, (opened.path / soup.path,), {"soup": opened})
-    raise ArtifactError(
-        f"{soups}: expected {winner.name!r} of target domain {winner.target_domain!r}, found none; "
-        "pass the soups that were evaluated"
-    )
-
-
 def _read_selection(selection: Artifact, predictions: Predictions, allow_oracle: bool) -> dict[str, Any]:
-    _check_came_from(selection, {"predictions": predictions.artifact}, "oodtune select")
+    check_made_from(selection, {"predictions": predictions.artifact}, "oodtune select")
     chosen: dict[str, Any] = json.loads((selection.path / "selection.json").read_text(encoding="utf-8"))
     if chosen["rule"] == "oracle" and not allow_oracle:
         raise SelectionError(
@@ -122,17 +79,7 @@ def _read_selection(selection: Artifact, predictions: Predictions, allow_oracle:
     return chosen
 
 
-def _check_came_from(product: Artifact, inputs: Mapping[str, Artifact], command: str) -> None:
-    """Raise ArtifactError unless `product` was made from exactly these artifacts, among others."""
-    for name, artifact in inputs.items():
-        if product.manifest.inputs.get(name) != artifact.digest:
-            raise ArtifactError(
-                f"{product.path}: expected {product.manifest.kind} made from {artifact.path}, found one made "
-                f"from another {name!r}; run `{command}` again"
-            )
-
-
-def _write_model(source: Source, temperature: float, lineage: Mapping[str, Any], path: Path) -> None:
+def _write_model(source: Source, winner: Model, temperature: float, lineage: Mapping[str, Any], path: Path) -> None:
     from oodtune.export.onnx import GraphSpec, export_onnx
     from oodtune.model.initial import load_network
 
@@ -142,7 +89,8 @@ def _write_model(source: Source, temperature: float, lineage: Mapping[str, Any],
         "model": lineage["winner"]["name"],
         "target_domain": lineage["winner"]["target_domain"],
     }
-    spec = GraphSpec(temperature, source.network.preprocess.size, source.network.classes, facts)
+    size, classes = source.network.preprocess.size, source.network.classes
+    spec = GraphSpec(temperature, size, classes, facts, winner.averages or "logit")
     export_onnx(networks, spec, path)
 
 

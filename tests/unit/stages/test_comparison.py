@@ -15,7 +15,8 @@ from oodtune.errors import ArtifactError, DataError
 from oodtune.evaluate.predictions import Predictions, open_predictions
 from oodtune.evaluate.scores import score_models
 from oodtune.model.weights import load_weights
-from oodtune.stages import combine, evaluate, export, init, train
+from oodtune.stages import combine, evaluate, init, train
+from oodtune.stages.model_weights import find_weights
 from oodtune.trial import SoupRecord, TrialRecord, plan_trials
 from tests.unit.stages.conftest import Road
 
@@ -181,7 +182,7 @@ def test_soups_of_other_trials_are_refused(compared: Compared, tmp_path: Path) -
 def test_the_weights_of_a_trajectory_ensemble_are_found(compared: Compared) -> None:
     predictions = open_predictions(compared.predictions)
     model = next(one for one in predictions.models if one.row == "plain_trajectory_ensemble")
-    source = export.find_weights(model, [compared.root / "trials"], compared.soups)
+    source = find_weights(model, [compared.root / "trials"], compared.soups)
     assert [path.name for path in source.weights] == [
         "000000002.safetensors",
         "000000004.safetensors",

@@ -21,6 +21,7 @@ from oodtune.model.network import build_network
 from oodtune.model.weights import save_weights
 from oodtune.preprocess import decode_image
 from oodtune.stages import cache, combine, evaluate, export
+from oodtune.stages.model_weights import find_weights
 from oodtune.trial import NetworkSpec, TrialRecord, plan_trials
 
 DOMAINS = ("photo", "sketch", "clay")
@@ -66,12 +67,15 @@ class Sweep:
             write_json(writer.path / "selection.json", chosen)
         return out
 
+    def first(self, kind: str) -> Model:
+        """Return the first model of a kind, or of a row."""
+        return next(model for model in self.models if kind in (model.kind, model.row))
+
     def bundle(self, kind: str) -> Path:
-        """Return the bundle of the first model of a kind, exported once."""
+        """Return the bundle of the first model of a kind or row, exported once."""
         out = self.root / "bundles" / kind
         if not out.exists():
-            winner = next(model for model in self.models if model.kind == kind)
-            self.export(self.select(winner, self.root / "selections" / kind), out)
+            self.export(self.select(self.first(kind), self.root / "selections" / kind), out)
         return out
 
     def export(self, selection: Path, out: Path, **replaced: Path) -> Path:
@@ -124,9 +128,9 @@ def write_dataset(out: Path) -> None:
         writer.details.update(domains=list(DOMAINS), classes=list(CLASSES), origins={"photo": "made up"}, counts={})
 
 
-@pytest.mark.parametrize("kind", ["trial", "soup", "ensemble"])
+@pytest.mark.parametrize("kind", ["trial", "soup", "logit_ensemble", "probability_ensemble"])
 def test_the_bundle_predicts_what_was_evaluated_from_the_image_files_on(sweep, kind):
-    winner = next(model for model in sweep.models if model.kind == kind)
+    winner = sweep.first(kind)
     bundle = open_bundle(sweep.bundle(kind))
     predictions = open_predictions(sweep.root / "predictions")
     checked = 0
@@ -212,4 +216,4 @@ def test_trials_trained_after_the_evaluation_are_refused(sweep, tmp_path):
 def test_a_missing_trial_is_named(sweep, tmp_path):
     winner = next(model for model in sweep.models if model.kind == "ensemble")
     with pytest.raises(ArtifactError, match=f"found no {sweep.trials[1].name}"):
-        export.find_weights(winner, sweep.trials[:1], sweep.root / "soups")
+        find_weights(winner, sweep.trials[:1], sweep.root / "soups")
