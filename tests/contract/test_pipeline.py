@@ -54,13 +54,13 @@ def test_compiling_twice_gives_the_same_bytes(config: Config, tmp_path: Path) ->
     assert (tmp_path / "one.yaml").read_bytes() == (tmp_path / "two.yaml").read_bytes()
 
 
-def test_a_gpu_is_asked_for_by_init_train_and_evaluate_and_by_no_other_task(compiled: dict[str, Any]) -> None:
+def test_a_gpu_is_asked_for_by_what_runs_networks_and_by_no_other_task(compiled: dict[str, Any]) -> None:
     accelerators = {
         name: (container["resources"]["accelerator"]["type"], container["resources"]["accelerator"]["count"])
         for name, container in containers(compiled).items()
         if "accelerator" in container["resources"]
     }
-    assert accelerators == dict.fromkeys(("init", "train", "evaluate"), ("nvidia.com/gpu", "1"))
+    assert accelerators == dict.fromkeys(("init", "train", "combine", "evaluate"), ("nvidia.com/gpu", "1"))
 
 
 def test_every_task_says_how_much_cpu_and_memory_it_needs(compiled: dict[str, Any]) -> None:

@@ -105,16 +105,21 @@ def log_of(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_two_processes_train_what_one_trains(project: tuple[Path, Config]) -> None:
-    directory, config = project
-    process = start(directory, "both")
-    alone = train_alone(directory, config)
-    code, errors = finish(process)
+@pytest.fixture(scope="module")
+def both(project: tuple[Path, Config]) -> Path:
+    """Return the trial that two processes made, and nothing disturbed."""
+    code, errors = finish(start(project[0], "both"))
     assert code == 0, errors
-    assert_close(directory / "both", alone)
+    return project[0] / "both"
 
 
-def test_two_processes_go_on_after_a_kill_and_after_a_signal_to_the_same_bytes(project: tuple[Path, Config]) -> None:
+def test_two_processes_train_what_one_trains(project: tuple[Path, Config], both: Path) -> None:
+    assert_close(both, train_alone(*project))
+
+
+def test_two_processes_go_on_after_a_kill_and_after_a_signal_to_the_same_bytes(
+    project: tuple[Path, Config], both: Path
+) -> None:
     directory, _ = project
     process = start(directory, "again")
     wait_for_step(directory, process, "again", 5)
@@ -130,4 +135,4 @@ def test_two_processes_go_on_after_a_kill_and_after_a_signal_to_the_same_bytes(p
     assert code == 0, errors
     assert "found a checkpoint; training goes on after step" in errors
     for name in ("manifest.json", *open_artifact(directory / "again", "trial").manifest.files):
-        assert (directory / "again" / name).read_bytes() == (directory / "both" / name).read_bytes(), name
+        assert (directory / "again" / name).read_bytes() == (both / name).read_bytes(), name
