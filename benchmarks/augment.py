@@ -8,7 +8,6 @@ kornia is compared with where it is installed. Prints a line for every ratio; ex
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.augment_rivals import Augmentation, with_kornia, with_torchvision
-from benchmarks.ratio import Contest, Ratio, as_json, describe_machine, measure
+from benchmarks.ratio import Contest, Ratio, describe_machine, measure, write_figures
 from oodtune.config import AugmentConfig, PreprocessConfig, TrainConfig
 from oodtune.data.augment import augment
 from oodtune.model.device import choose_device
@@ -45,15 +44,8 @@ def main() -> None:
     shares = {str(count): _share(images, options, AugmentConfig(operations=count)) for count in (0, 1)}
     for count, share in shares.items():
         print(f"augmentation with operations={count}: {share:.1%} of a training step of {options.backbone}")
-    if options.out is not None:
-        packages = ("oodtune", "torch", "torchvision", "timm", *(("kornia",) if find_spec("kornia") else ()))
-        figures = {
-            "settings": {name: str(value) for name, value in sorted(vars(options).items()) if name != "out"},
-            "machine": describe_machine(*packages),
-            "ratios": [as_json(one) for one in results],
-            "share_of_a_step_by_operations": shares,
-        }
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    packages = ("oodtune", "torch", "torchvision", "timm", *(("kornia",) if find_spec("kornia") else ()))
+    write_figures(options, describe_machine(*packages), results, share_of_a_step_by_operations=shares)
     sys.exit(0 if all(one.met for one in results) else 1)
 
 

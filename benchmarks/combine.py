@@ -8,7 +8,6 @@ process. Memory is that of a fresh process for every side, less what it had befo
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory import read_status, watch
-from benchmarks.ratio import Contest, as_json, describe_machine, measure
+from benchmarks.ratio import Contest, describe_machine, measure, write_figures
 from oodtune.combine.greedy import greedy_soup
 from oodtune.combine.soup import uniform_soup
 from oodtune.model.backbone import create_backbone
@@ -82,14 +81,8 @@ def main() -> None:
         print(*memory, sep="\n", flush=True)
         ratios = [measure(contest, options.repeats) for contest in contests(directory, options.states)]
         print(*ratios, sep="\n", flush=True)
-    if options.out:
-        figures = {
-            "machine": describe_machine("torch", "safetensors") | {"threads": torch.get_num_threads()},
-            "settings": {"backbone": options.backbone, "states": options.states, "state_bytes": state_bytes},
-            "ratios": [as_json(ratio) for ratio in ratios],
-            "memory": [asdict(one) for one in memory],
-        }
-        options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    machine = describe_machine("torch", "safetensors") | {"threads": torch.get_num_threads()}
+    write_figures(options, machine, ratios, state_bytes=state_bytes, memory=[asdict(one) for one in memory])
     sys.exit(not (all(one.met for one in memory) and all(ratio.met for ratio in ratios)))
 
 

@@ -1,9 +1,11 @@
 """Two things timed against each other in one run: their ratio is what a claim of speed may rest on."""
 
+import argparse
+import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
@@ -84,6 +86,17 @@ def describe_machine(*packages: str) -> dict[str, object]:
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
     }
+
+
+def write_figures(
+    options: argparse.Namespace, machine: dict[str, object], ratios: Sequence[Ratio], **more: object
+) -> None:
+    """Write what was measured, with which `options` and where, to `options.out`; nothing if that is None."""
+    if options.out is None:
+        return
+    settings = {name: str(value) for name, value in sorted(vars(options).items()) if name != "out"}
+    figures = {"settings": settings, "machine": machine, "ratios": [as_json(one) for one in ratios], **more}
+    options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def as_json(ratio: Ratio) -> dict[str, object]:

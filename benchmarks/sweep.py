@@ -10,7 +10,6 @@ missed.
 """
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from time import perf_counter
 import torch
 
 from benchmarks.photographs import CLASSES, DOMAINS, draw_photographs
-from benchmarks.ratio import Contest, Ratio, as_json, describe_machine, measure
+from benchmarks.ratio import Contest, Ratio, describe_machine, measure, write_figures
 from oodtune.artifact import open_artifact
 from oodtune.config import (
     AugmentConfig,
@@ -109,15 +108,7 @@ def main() -> None:
                 for contest in _contests(bench, alone, concurrency):
                     results.append(measure(contest, options.repeats))
                     print(results[-1], flush=True)
-    if options.out is not None:
-        settings = {name: str(value) for name, value in sorted(vars(options).items()) if name != "out"}
-        figures = {
-            "settings": settings,
-            "machine": describe_machine("oodtune", "torch", "timm"),
-            "start_s": start_s,
-            "ratios": [as_json(one) for one in results],
-        }
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_figures(options, describe_machine("oodtune", "torch", "timm"), results, start_s=start_s)
     sys.exit(0 if all(one.met for one in results) else 1)
 
 

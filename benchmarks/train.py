@@ -8,7 +8,6 @@ and the share of a trial's time that evaluation takes; exits with 1 if a target 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.photographs import DOMAINS, draw_photographs
-from benchmarks.ratio import Contest, Ratio, as_json, describe_machine, measure
+from benchmarks.ratio import Contest, Ratio, describe_machine, measure, write_figures
 from benchmarks.train_bench import Bench, Stepper, evaluation_share
 from benchmarks.train_domainbed import SIZE, AsDomainBed, Checkout, import_checkout
 from benchmarks.train_rivals import FromFiles
@@ -62,12 +61,11 @@ def main() -> None:
     options = _parse()
     try:
         checkout = _check(options)
-        figures, bench = _run(options, checkout)
+        figures = _run(options, checkout)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    if options.out is not None:
-        options.out.write_text(json.dumps(_as_json(figures, bench), indent=1) + "\n", encoding="utf-8")
+    _write(figures, options)
     sys.exit(0 if all(one.met for one in figures.ratios) else 1)
 
 
@@ -122,7 +120,7 @@ def _config(options: argparse.Namespace) -> TrainConfig:
     return TrainConfig(batch_per_domain=options.batch_per_domain, precision=options.precision)
 
 
-def _run(options: argparse.Namespace, checkout: Checkout | None) -> tuple[Figures, Bench]:
+def _run(options: argparse.Namespace, checkout: Checkout | None) -> Figures:
     """Measure everything, and print it as it comes."""
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="oodtune-bench-") as directory:
@@ -136,7 +134,7 @@ def _run(options: argparse.Namespace, checkout: Checkout | None) -> tuple[Figure
         figures.add_share(f"a trial of {bench.steps} steps, measured at start, middle and end", evaluation_share(bench))
     for what, memory in figures.memory.items():
         print(f"memory: {memory} for {what}")
-    return figures, bench
+    return figures
 
 
 def _prepare(bench: Bench) -> None:
@@ -182,15 +180,15 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _as_json(figures: Figures, bench: Bench) -> dict[str, object]:
-    options = {**vars(bench.options), "domainbed": bench.options.domainbed and bench.options.domainbed.resolve().name}
-    return {
-        "settings": {name: str(value) for name, value in sorted(options.items()) if name != "out"},
-        "machine": {**describe_machine("oodtune", "torch", "timm"), "device": _name(bench.device)},
-        "ratios": [as_json(one) for one in figures.ratios],
-        "evaluation_shares": figures.evaluation_shares,
-        "memory": {what: asdict(one) for what, one in figures.memory.items()},
-    }
+def _write(figures: Figures, options: argparse.Namespace) -> None:
+    checkout = options.domainbed and options.domainbed.resolve().name  # where it lies is nobody's concern
+    write_figures(
+        argparse.Namespace(**{**vars(options), "domainbed": checkout}),
+        {**describe_machine("oodtune", "torch", "timm"), "device": _name(choose_device(options.device))},
+        figures.ratios,
+        evaluation_shares=figures.evaluation_shares,
+        memory={what: asdict(one) for what, one in figures.memory.items()},
+    )
 
 
 if __name__ == "__main__":

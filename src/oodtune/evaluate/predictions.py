@@ -82,11 +82,17 @@ class Predictions:
 
     def whole(self, domain: str) -> list[tuple[str, Split]]:
         """Return every split of a domain that was held out."""
-        return [(domain, split) for split in _splits(self.has_test)]
+        return [(domain, split) for split in splits_of(self.has_test)]
 
     def logits(self, model: Model, domain: str, split: Split) -> Logits:
         """Return logits (N, K), rows in the order of `ids`."""
         return read_logits(self.artifact.path, model, domain, split)
+
+    def joined(self, model: Model, splits: Sequence[tuple[str, Split]]) -> tuple[Logits, Labels]:
+        """Return the logits (N, K) and labels (N,) of several splits, one after the other."""
+        logits = np.concatenate([self.logits(model, domain, split) for domain, split in splits])
+        labels = np.concatenate([self.labels(domain, split) for domain, split in splits])
+        return logits, labels
 
     def labels(self, domain: str, split: Split) -> Labels:
         """Return labels (N,): places in `classes`."""
@@ -103,11 +109,12 @@ class Predictions:
 def splits_to_score(domains: Sequence[str], target_domain: str, has_test: bool = False) -> list[tuple[str, Split]]:
     """Return the splits that no model of the target trained on: all but the in-splits of its source domains."""
     targets = held_out_domains(target_domain)
-    sources = [(domain, split) for domain in domains if domain not in targets for split in _splits(has_test)[1:]]
-    return [*sources, *((domain, split) for domain in targets for split in _splits(has_test))]
+    sources = [(domain, split) for domain in domains if domain not in targets for split in splits_of(has_test)[1:]]
+    return [*sources, *((domain, split) for domain in targets for split in splits_of(has_test))]
 
 
-def _splits(has_test: bool) -> tuple[Split, ...]:
+def splits_of(has_test: bool) -> tuple[Split, ...]:
+    """Return the splits of every domain; the in-split first."""
     return ("in", "out", "test") if has_test else ("in", "out")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from oodtune.evaluate.abstention import confidence_auroc, risk_coverage
 from oodtune.evaluate.calibration import expected_calibration_error, fit_temperature
-from oodtune.evaluate.classification import class_recalls
+from oodtune.evaluate.classification import class_recalls, macro_accuracy, worst_class
 from oodtune.evaluate.metrics import Labels, Logits, accuracy
 from oodtune.evaluate.outcomes import Floats, Outcomes, judge
 from oodtune.evaluate.predictions import Model, Predictions, Split
@@ -149,15 +149,14 @@ def measure_model(
 def measure_domain(judged: Judged) -> DomainMeasures:
     """Reduce one domain's outcomes to numbers."""
     raw, after = judged.raw, judged.calibrated
-    recalls = class_recalls(raw)
-    worst = int(np.nanargmin(recalls))
+    worst, worst_recall = worst_class(raw)
     return DomainMeasures(
         split=judged.split,
         num_images=len(raw.labels),
         accuracy=raw.accuracy,
-        macro_accuracy=float(np.nanmean(recalls)),
+        macro_accuracy=macro_accuracy(raw),
         worst_class=worst,
-        worst_class_recall=float(recalls[worst]),
+        worst_class_recall=worst_recall,
         nll_raw=raw.negative_log_likelihood,
         nll=after.negative_log_likelihood,
         brier_raw=raw.brier_score,
@@ -166,7 +165,7 @@ def measure_domain(judged: Judged) -> DomainMeasures:
         ece=expected_calibration_error(after),
         auroc=confidence_auroc(after),
         aurc=risk_coverage(after).area,
-        recalls=recalls,
+        recalls=class_recalls(raw),
         class_sizes=np.bincount(raw.labels, minlength=raw.num_classes),
     )
 

@@ -51,6 +51,4 @@ def _score(predictions: Predictions, model: Model) -> Score:
 
 
 def _accuracy(predictions: Predictions, model: Model, splits: Sequence[tuple[str, Split]]) -> float:
-    logits = np.concatenate([predictions.logits(model, domain, split) for domain, split in splits])
-    labels = np.concatenate([predictions.labels(domain, split) for domain, split in splits])
-    return accuracy(logits, labels)
+    return accuracy(*predictions.joined(model, splits))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -96,7 +96,6 @@ class Kitchen:
     target: str
     group: Sequence[OpenTrial]
     device: torch.device
-    _scorer: Network | None = None
 
     def make(self, plan: SoupPlan) -> tuple[dict[str, Tensor], tuple[Tried, ...]]:
         """Return the weights of a soup and, of a greedy one, what it tried."""
@@ -114,7 +113,7 @@ class Kitchen:
                 state = interpolate(*ends, plan.share, owners, self.statistics)
         return self._with_statistics(state), tried
 
-    @property
+    @cached_property
     def statistics(self) -> Statistics:
         """Whether the trials' batch-norm statistics were frozen, or moved in training."""
         return "average" if any(trial.record.statistics_move for trial in self.group) else "equal"
@@ -132,27 +131,27 @@ class Kitchen:
 
     def _source_accuracy(self, state: State) -> float:
         """Return the mean accuracy on the source out-splits, as training measures it."""
-        network = self._network()
-        network.load_state_dict(self._with_statistics(state))
+        self._network.load_state_dict(self._with_statistics(state))
         outs = [self.cache.examples(domain, "out") for domain in self.cache.source_domains(self.target)]
-        scores = [accuracy(compute_logits(network, one.images, self.device), one.labels) for one in outs]
+        scores = [accuracy(compute_logits(self._network, one.images, self.device), one.labels) for one in outs]
         return sum(scores) / len(scores)
 
     def _with_statistics(self, state: State) -> dict[str, Tensor]:
         """Return `state` with statistics of the source in-splits, where training has moved them."""
         if self.statistics == "equal":
             return dict(state)
-        network = self._network()
-        network.load_state_dict(state)
+        self._network.load_state_dict(state)
         sources = [self.cache.examples(domain, "in") for domain in self.cache.source_domains(self.target)]
-        moved = moved_norms(load_weights(self.group[0].weights_path), self._initial_state())
-        estimate_statistics(network, even_batches(sources, self.device), moved)
-        return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        estimate_statistics(self._network, even_batches(sources, self.device), self._moved_norms)
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._network.state_dict().items()}
 
+    @cached_property
     def _network(self) -> Network:
-        if self._scorer is None:
-            self._scorer = build_network(self.group[0].record.network).to(self.device)
-        return self._scorer
+        return build_network(self.group[0].record.network).to(self.device)
+
+    @cached_property
+    def _moved_norms(self) -> list[str]:
+        return moved_norms(load_weights(self.group[0].weights_path), self._initial_state())
 
     def _initial_state(self) -> dict[str, Tensor]:
         network, digest = initial_network(self.init, self.target, dropout=0.0)

@@ -19,6 +19,7 @@ from oodtune.evaluate.predictions import (
     Split,
     read_logits,
     remove_logits,
+    splits_of,
     splits_to_score,
     write_examples,
     write_logits,
@@ -255,9 +256,8 @@ def _in_order(models: Sequence[Model], sweep: SweepConfig) -> list[Model]:
 
 
 def _write_all_examples(cache: Cache, directory: Path) -> None:
-    splits: tuple[Split, ...] = ("in", "out", "test") if _has_test(cache) else ("in", "out")
     for domain in cache.domains:
-        for split in splits:
+        for split in splits_of(_has_test(cache)):
             examples = cache.examples(domain, split)
             write_examples(directory, domain, split, examples.ids, examples.labels)
 

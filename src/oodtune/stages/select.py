@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from oodtune.artifact import create_artifact, write_json
 from oodtune.config import SelectConfig, StageParams
 from oodtune.errors import ArtifactError, UserError
@@ -113,10 +111,7 @@ def _pick_others(
 
 def _source_temperature(predictions: Predictions, model: Model) -> float:
     """Fit the temperature on the source out-splits: the target domain calibrates nothing."""
-    splits = predictions.iid_splits(model.target_domain, "out")
-    logits = np.concatenate([predictions.logits(model, domain, split) for domain, split in splits])
-    labels = np.concatenate([predictions.labels(domain, split) for domain, split in splits])
-    return fit_temperature(logits, labels)
+    return fit_temperature(*predictions.joined(model, predictions.iid_splits(model.target_domain, "out")))
 
 
 def _describe(score: Score, scored_on: tuple[str, ...]) -> Pick:
