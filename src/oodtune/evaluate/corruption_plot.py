@@ -1,6 +1,5 @@
 """The picture of corruptions: accuracy by severity, of every model."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from oodtune.evaluate.corruption import Accuracies, CorruptedModel, Corruptions
 from oodtune.evaluate.palette import INKS, RowStyle, Theme
+from oodtune.evaluate.png_panels import add_panels, open_figure, to_png, with_room
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,6 @@ _STYLES = (
 """In the order of the models; a seventh looks like the first."""
 _DPI = 160
 _COLUMNS = 4
-_ROOM = 0.05
-"""Free share of the axis above and below the lines."""
 
 
 @dataclass(frozen=True)
@@ -51,31 +49,17 @@ def corruption_panels(found: Corruptions) -> list[Panel]:
 
 def draw_corruptions(found: Corruptions, theme: Theme = "light") -> bytes:
     """Return a PNG of `corruption_panels`. Equal input gives equal bytes (of one matplotlib version)."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    panels, inks = corruption_panels(found), INKS[theme]
+    panels = corruption_panels(found)
     columns = min(_COLUMNS, len(panels))
-    rows = ceil(len(panels) / columns)
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9.0, "axes.unicode_minus": False}):
-        size = (max(2, columns) * 2.7, rows * 2.1 + 0.3 * (len(found.models) + 1))
-        figure = Figure(figsize=size, facecolor=inks["ground"], layout="constrained")
-        FigureCanvasAgg(figure)
-        grid, limits = figure.add_gridspec(rows, columns), _limits(panels)
-        for place, panel in enumerate(panels):
-            axes = figure.add_subplot(grid[place // columns, place % columns])
-            _draw_panel(axes, panel, found.severities, theme)
+    width, height = max(2, columns) * 2.7, ceil(len(panels) / columns) * 2.1 + 0.3 * (len(found.models) + 1)
+    with open_figure(width, height, theme) as figure:
+        limits = _limits(panels)
+        for place, axes in enumerate(add_panels(figure, len(panels), columns, "severity", theme)):
+            _draw_panel(axes, panels[place], found.severities, theme)
             axes.set_ylim(*limits)
             axes.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(panels))
-            if place + columns >= len(panels):
-                axes.set_xlabel("severity", color=inks["soft"], fontsize=8)
-            if place % columns == 0:
-                axes.set_ylabel("accuracy, %", color=inks["soft"], fontsize=8)
         _draw_legend(figure, found, theme)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
-    return stream.getvalue()
+        return to_png(figure, _DPI)
 
 
 def _mean_by_severity(model: CorruptedModel) -> tuple[Accuracies, ...]:
@@ -87,19 +71,11 @@ def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
     points = [point for panel in panels for line in panel.lines for point in line]
     low = 100.0 * min(min(point.iid, point.ood) for point in points)
     high = 100.0 * max(max(point.iid, point.ood) for point in points)
-    room = max(1.0, _ROOM * (high - low))
-    return low - room, high + room
+    return with_room(low, high)
 
 
 def _draw_panel(axes: "Axes", panel: Panel, severities: Sequence[int], theme: Theme) -> None:
     inks, x = INKS[theme], (0, *severities)
-    axes.set_facecolor(inks["ground"])
-    axes.grid(color=inks["grid"], linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=inks["soft"], length=0, labelsize=7.5)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(inks["grid"])
     weight = "bold" if panel.title == MEAN else "normal"
     axes.set_title(panel.title, loc="left", color=inks["ink"], fontsize=9, fontweight=weight)
     for place, line in reversed(list(enumerate(panel.lines))):  # the selected model lies on top

@@ -1,12 +1,12 @@
 """The picture of a screening: accuracy against dropout rate, with the rate that is suggested."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import asinh, ceil
 from typing import TYPE_CHECKING, Any
 
 from oodtune.evaluate.palette import INKS, RowStyle, Theme
+from oodtune.evaluate.png_panels import add_panels, open_figure, to_png, with_room
 from oodtune.evaluate.screening import ALL_TARGETS, Curve, Screen
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _MARKER_SIZES = {"*": 5.0}
 """In points, where the usual size looks too small."""
 _MARKERS = ("^", "v", "D", "*", "P", "X")
 """Of thin lines, a domain each; those of the two means are taken."""
-_ROOM = 0.05
-"""Free share of the axis above and below the lines."""
 
 
 @dataclass(frozen=True)
@@ -58,31 +56,17 @@ def screen_panels(screen: Screen) -> list[Panel]:
 
 def draw_screen(screen: Screen, theme: Theme = "light") -> bytes:
     """Return a PNG of `screen_panels`. Equal input gives equal bytes (of one matplotlib version)."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    panels, inks = screen_panels(screen), INKS[theme]
+    panels = screen_panels(screen)
     columns = len(panels) if len(panels) <= _MOST_COLUMNS else ceil(len(panels) / ceil(len(panels) / _MOST_COLUMNS))
     rows = ceil(len(panels) / columns)
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9.0, "axes.unicode_minus": False}):
-        figure = Figure(
-            figsize=(max(2, columns) * 3.6, rows * 3.0 + 0.5), facecolor=inks["ground"], layout="constrained"
-        )
-        FigureCanvasAgg(figure)
-        grid, marks, limits = figure.add_gridspec(rows, columns), _domain_markers(panels), _limits(panels)
-        for place, panel in enumerate(panels):
-            axes = figure.add_subplot(grid[place // columns, place % columns])
+    with open_figure(max(2, columns) * 3.6, rows * 3.0 + 0.5, theme) as figure:
+        marks, limits = _domain_markers(panels), _limits(panels)
+        axis = add_panels(figure, len(panels), columns, "dropout rate p, at p / (1 - p)", theme)
+        for panel, axes in zip(panels, axis, strict=True):
             _draw_panel(axes, panel, screen.rates, marks, theme)
             axes.set_ylim(*limits)
-            if place + columns >= len(panels):
-                axes.set_xlabel("dropout rate p, at p / (1 - p)", color=inks["soft"], fontsize=8)
-            if place % columns == 0:
-                axes.set_ylabel("accuracy, %", color=inks["soft"], fontsize=8)
         _draw_legend(figure, marks, theme)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=_DPI, metadata={"Software": None})
-    return stream.getvalue()
+        return to_png(figure, _DPI)
 
 
 def rate_positions(rates: Sequence[float]) -> list[float]:
@@ -101,19 +85,11 @@ def _limits(panels: Sequence[Panel]) -> tuple[float, float]:
         line for panel in panels for line in (panel.curve.iid, panel.curve.ood, *(part for _, part in panel.parts))
     ]
     low, high = 100.0 * min(map(min, lines)), 100.0 * max(map(max, lines))
-    room = max(1.0, _ROOM * (high - low))
-    return low - room, high + room
+    return with_room(low, high)
 
 
 def _draw_panel(axes: "Axes", panel: Panel, rates: Sequence[float], marks: Mapping[str, str], theme: Theme) -> None:
     inks, x = INKS[theme], rate_positions(rates)
-    axes.set_facecolor(inks["ground"])
-    axes.grid(color=inks["grid"], linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=inks["soft"], length=0, labelsize=7.5)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(inks["grid"])
     axes.set_title(panel.title, loc="left", color=inks["ink"], fontsize=9.5, fontweight="bold")
     for domain, values in panel.parts:
         mark = marks[domain]
