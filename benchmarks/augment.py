@@ -11,7 +11,6 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 
@@ -36,15 +35,14 @@ def main() -> None:
     device = choose_device(options.device)
     images = _draw_images(options.batch, options.size, device)
     results: list[Ratio] = []
-    for contest in _contests(images, options):
+    kornia = _kornia(images, options)
+    for contest in _contests(images, options, kornia):
         results.append(measure(contest, options.repeats))
         print(results[-1], flush=True)
-    if find_spec("kornia") is None:
-        print("kornia is not installed: not compared with")
     shares = {str(count): _share(images, options, AugmentConfig(operations=count)) for count in (0, 1)}
     for count, share in shares.items():
         print(f"augmentation with operations={count}: {share:.1%} of a training step of {options.backbone}")
-    packages = ("oodtune", "torch", "torchvision", "timm", *(("kornia",) if find_spec("kornia") else ()))
+    packages = ("oodtune", "torch", "torchvision", "timm", *(("kornia",) if kornia else ()))
     write_figures(options, describe_machine(*packages), results, share_of_a_step_by_operations=shares)
     sys.exit(0 if all(one.met for one in results) else 1)
 
@@ -67,7 +65,16 @@ def _draw_images(num: int, size: int, device: torch.device) -> Tensor:
     return torch.randint(256, (num, size, size, 3), dtype=torch.uint8, generator=generator).to(device)
 
 
-def _contests(images: Tensor, options: argparse.Namespace) -> Iterator[Contest]:
+def _kornia(images: Tensor, options: argparse.Namespace) -> Augmentation | None:
+    """Return kornia's augmentation; None, with a line that says so, where it or a part of it is not there."""
+    try:
+        return with_kornia(options.size, images.device)
+    except ImportError as error:
+        print(f"kornia is left out, it cannot be imported: {error}", flush=True)
+        return None
+
+
+def _contests(images: Tensor, options: argparse.Namespace, kornia: Augmentation | None) -> Iterator[Contest]:
     def contest(name: str, operations: int, rival: str, theirs: Augmentation) -> Contest:
         ours = _ours(AugmentConfig(operations=operations))
         return Contest(
@@ -81,7 +88,6 @@ def _contests(images: Tensor, options: argparse.Namespace) -> Iterator[Contest]:
     for operations, name in ((0, "DomainBed's augmentation"), (1, "DomainBed's and TrivialAugment")):
         rival = "torchvision v2, image by image"
         yield contest(f"{name} / torchvision", operations, rival, with_torchvision(options.size, operations))
-    kornia = with_kornia(options.size, images.device)
     if kornia is not None:
         yield contest("DomainBed's augmentation / kornia", 0, "kornia's AugmentationSequential, the batch", kornia)
 

@@ -1,7 +1,6 @@
 """DomainBed's augmentation, and TrivialAugment on top of it, as other libraries do it."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +33,11 @@ def with_torchvision(size: int, operations: int) -> Augmentation:
     return augment
 
 
-def with_kornia(size: int, device: torch.device) -> Augmentation | None:
-    """Return kornia's transforms of a batch, parameters per image; None where it is not installed.
+def with_kornia(size: int, device: torch.device) -> Augmentation:
+    """Return kornia's transforms of a batch, parameters per image. Raises ImportError where it cannot be imported.
 
     Its TrivialAugment draws one operation for a whole batch, so that there is nothing of it to compare with.
     """
-    if find_spec("kornia") is None:
-        return None
     from kornia import augmentation
 
     # What it does fastest: to slice, image by image, on a CPU; to resample the batch where slices wait for a GPU.

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.ratio import describe_machine
+from benchmarks.ratio import describe_machine, write_figures
 from oodtune.artifact import Artifact, create_artifact, open_artifact
 from oodtune.config import AugmentConfig, MethodConfig, PreprocessConfig, ReportConfig, SelectConfig, TrainConfig
 from oodtune.data.index import IndexRow, write_index
@@ -70,14 +70,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=5000, help="images of every domain")
     parser.add_argument("--classes", type=int, default=345)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        times = measure(Path(directory), arguments.images, arguments.classes)
+        times = measure(Path(directory), options.images, options.classes)
     print(times)
-    if arguments.json:
-        machine = describe_machine("numpy", "jinja2")
-        arguments.json.write_text(json.dumps({**asdict(times), "machine": machine}, indent=1) + "\n")
+    write_figures(options, describe_machine("numpy", "jinja2"), (), times=asdict(times))
     return 0 if times.met else 1
 
 

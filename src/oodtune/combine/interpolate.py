@@ -1,7 +1,5 @@
 """Weights on the straight line between two states."""
 
-from collections.abc import Iterable, Iterator
-
 import torch
 from torch import Tensor
 
@@ -28,18 +26,6 @@ def interpolate(
     pattern.require(owners[1], second, "interpolation")
     mixed = {name: _mix(first[name], second[name], share) for name in pattern.averaged}
     return {**pattern.fixed, **mixed}
-
-
-def path(
-    first: State,
-    second: State,
-    shares: Iterable[float],
-    owners: tuple[str, str] = ("the first state", "the second state"),
-    statistics: Statistics = "equal",
-) -> Iterator[tuple[float, dict[str, Tensor]]]:
-    """Yield each share with the weights there, one after the other: see `interpolate`."""
-    for share in shares:
-        yield share, interpolate(first, second, share, owners, statistics)
 
 
 def _mix(first: Tensor, second: Tensor, share: float) -> Tensor:

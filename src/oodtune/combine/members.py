@@ -1,8 +1,7 @@
 """How the score of an ensemble grows with the number of its members."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -20,27 +19,6 @@ class MemberCount:
     mean: float
     lowest: float
     highest: float
-
-
-def nested_members(order: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the first member, the first two, and so on to all of `order`."""
-    return [tuple(order[:size]) for size in range(1, len(order) + 1)]
-
-
-def draw_subsets(names: Sequence[str], size: int, num: int, seed: int) -> list[tuple[str, ...]]:
-    """Return `num` different random subsets of `size` names, or all where there are no more than `num`.
-
-    Sorted, and the same for the same seed, in whatever order the names come.
-    """
-    assert 1 <= size <= len(names)
-    ordered = sorted(names)
-    if comb(len(ordered), size) <= num:
-        return list(combinations(ordered, size))
-    random = np.random.default_rng(seed)
-    subsets: set[tuple[str, ...]] = set()
-    while len(subsets) < num:
-        subsets.add(tuple(ordered[i] for i in sorted(random.permutation(len(ordered))[:size])))
-    return sorted(subsets)
 
 
 def member_curve(

@@ -88,6 +88,8 @@ class Choice(BaseModel):
     """As of the pick for `target_domain`."""
     margin: Margin | None = None
     """Over the baseline; None if it was not measured on the same domains and seeds."""
+    refused: str | None = None
+    """Why even the winner is not what `select` asks for: it is not to ship. None if it is."""
 
     @property
     def rule_in_words(self) -> str:

@@ -4,12 +4,13 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from oodtune.evaluate.chart import Figure, lay_out
 from oodtune.evaluate.choice import Choice
 from oodtune.evaluate.classes import ClassMap, Confusion
-from oodtune.evaluate.cost import Cost
+from oodtune.evaluate.cost import Cost, Total, energy_in_words, time_in_words
 from oodtune.evaluate.differences import DifferenceTable, between, signed
 from oodtune.evaluate.mistakes import Tile
 from oodtune.evaluate.palette import INKS, KNOWN, UNSEEN, RowStyle
@@ -54,6 +55,9 @@ class Page:
     credits: Sequence[str]
     """Whose images the tiles are, a line each."""
     costs: Sequence[Cost]
+    total: Total
+    regret: Mapping[str, float]
+    """Target domain -> the accuracy that the rule's pick lacks against the oracle's, 0..1; empty of the oracle."""
     member_stride: int
     """Every so many-th image was counted for the figure `members`."""
     settings: Mapping[str, Mapping[str, object]]
@@ -66,6 +70,32 @@ class Page:
     @property
     def iid_split_in_words(self) -> str:
         return f"{self.table.iid_split}-splits of the source domains"
+
+    @property
+    def measures_energy(self) -> bool:
+        return any(cost.joules is not None for cost in self.costs)
+
+    @property
+    def cost_note(self) -> str:
+        """What the measured columns of the table of costs are."""
+        energy = (
+            " Energy is that of the GPUs alone or, on a CPU, of all its packages with whatever else ran there."
+            if self.measures_energy
+            else ""
+        )
+        return (
+            "Time is the mean over the different trials in the row, images/s their images over their time, evaluations "
+            f"included; trials that ran at once shared a machine.{energy}"
+        )
+
+    @property
+    def regret_in_words(self) -> str:
+        """What the rule's picks lose, by target domain, in a sentence or two."""
+        lost = ", ".join(f"{100.0 * share:.1f} on {target}" for target, share in self.regret.items())
+        return (
+            f"Points of ood accuracy that the picks of the rule lack against the best model of all, which only a look "
+            f"at the target domain could name: {lost}; mean {100.0 * fmean(self.regret.values()):.1f}."
+        )
 
 
 @dataclass(frozen=True)
@@ -142,6 +172,7 @@ def _environment() -> "Environment":
     environment.filters.update(
         label=label, percent=_percent, breakable=_breakable, signed=signed, shown=shown, spread=spread,
         between=between, data_uri=_data_uri, md=_escape_markdown, number=_number,
+        time=time_in_words, energy=energy_in_words,
     )  # fmt: skip
     return environment
 

@@ -14,6 +14,7 @@ def explain(choice: Choice, num_models: int, no_pick: Mapping[str, str]) -> tupl
     `num_models`: those of its target domain, ranked or not; `no_pick`: why other target domains have none.
     """
     return (
+        *([f"Refused, not to ship: {choice.refused}."] if choice.refused else []),
         _why(choice),
         _what_was_seen(choice),
         *_runner_up(choice),
@@ -30,6 +31,8 @@ def write_out(choice: Choice) -> str:
     if choice.is_ceiling:
         lines[0] = f"# Ceiling for {choice.target_domain}: `{choice.winner.name}`"
         lines += ["**A ceiling, not a choice to ship: it was picked by its accuracy on the target domain.**", ""]
+    if choice.refused:
+        lines[0] = f"# Refused: `{choice.winner.name}`, the best without {choice.target_domain}"
     lines += [
         f"Recipe `{choice.recipe}`, {choice.winner.kind}; rule `{choice.rule}`: {choice.rule_in_words}.",
         f"Accuracy: iid {choice.iid:{_DECIMALS}}, ood {choice.ood:{_DECIMALS}}.",

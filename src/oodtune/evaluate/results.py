@@ -6,13 +6,15 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from oodtune.evaluate.abstention import confidence_auroc, risk_coverage
+from oodtune.evaluate.abstention import confidence_auroc, risk_coverage, selective_accuracy
 from oodtune.evaluate.calibration import expected_calibration_error, fit_temperature
-from oodtune.evaluate.classification import class_recalls, macro_accuracy, worst_class
+from oodtune.evaluate.classification import class_recalls, macro_accuracy, top_k_accuracy, worst_class
 from oodtune.evaluate.metrics import Labels, Logits, accuracy
 from oodtune.evaluate.outcomes import Floats, Outcomes, judge
 from oodtune.evaluate.predictions import Model, Predictions, Split
 from oodtune.evaluate.scores import Score
+
+_FEW_CLASSES = 10
 
 _Array = TypeVar("_Array", Logits, Labels)
 
@@ -36,6 +38,8 @@ class Judged:
     raw: Outcomes
     calibrated: Outcomes
     """With the temperature that was fitted on the source out-splits."""
+    top5_accuracy: float | None = None
+    """None if there are no more than 10 classes: five answers would say little."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class DomainMeasures:
     split: Literal["out", "test", "all"]
     num_images: int
     accuracy: float
+    top5_accuracy: float | None
+    """None if there are no more than 10 classes."""
     macro_accuracy: float
     worst_class: int
     """Place among the classes; the first of equal ones."""
@@ -60,6 +66,9 @@ class DomainMeasures:
     auroc: float | None
     """None if all are right or all wrong."""
     aurc: float
+    accuracy_at_80: float
+    """Of the 80 % of images that it is surest of."""
+    accuracy_at_90: float
     recalls: Floats
     """(K,), NaN for a class without images."""
     class_sizes: Labels
@@ -115,6 +124,7 @@ def judge_model(
             "all" if domain == model.target_domain else iid,
             judge(logits := _joined(stored, some), labels := _joined(truth.labels, some)),
             judge(logits, labels, temperature),
+            top_k_accuracy(logits, labels, 5) if len(predictions.classes) > _FEW_CLASSES else None,
         )
         for domain, some in keys.items()
     }
@@ -150,10 +160,12 @@ def measure_domain(judged: Judged) -> DomainMeasures:
     """Reduce one domain's outcomes to numbers."""
     raw, after = judged.raw, judged.calibrated
     worst, worst_recall = worst_class(raw)
+    at_80, at_90 = selective_accuracy(after, (0.8, 0.9))
     return DomainMeasures(
         split=judged.split,
         num_images=len(raw.labels),
         accuracy=raw.accuracy,
+        top5_accuracy=judged.top5_accuracy,
         macro_accuracy=macro_accuracy(raw),
         worst_class=worst,
         worst_class_recall=worst_recall,
@@ -165,6 +177,8 @@ def measure_domain(judged: Judged) -> DomainMeasures:
         ece=expected_calibration_error(after),
         auroc=confidence_auroc(after),
         aurc=risk_coverage(after).area,
+        accuracy_at_80=float(at_80),
+        accuracy_at_90=float(at_90),
         recalls=class_recalls(raw),
         class_sizes=np.bincount(raw.labels, minlength=raw.num_classes),
     )

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from oodtune.config import Section, held_out_domains
+from oodtune.config import held_out_domains
 from oodtune.config.release import SelectionRule
-from oodtune.errors import ArtifactError, ConfigError, UserError
+from oodtune.errors import ArtifactError, ConfigError
 from oodtune.evaluate.predictions import Model
 from oodtune.evaluate.scores import Score
 
@@ -162,56 +162,22 @@ def mean_over_domains(runs: Mapping[Run, float]) -> float:
     return fmean(fmean(values) for values in by_domain.values())
 
 
-class Regret(Section):
-    """What a rule's picks lose against the oracle's. Accuracies on the targets are shares, 0..1."""
+def regret(scores: Sequence[Score], picked: Mapping[str, float]) -> dict[str, float]:
+    """Return target domain -> how much less accuracy a pick has than the oracle's, 0..1, in order of `picked`.
 
-    picked: dict[str, float]
-    """By target domain: of the model that the rule picks. Targets that the rule cannot pick for are missing."""
-    best: dict[str, float]
-    """By the same target domains: of the oracle's model."""
-
-    @property
-    def by_target(self) -> dict[str, float]:
-        """How much less the pick has than the best, at least 0."""
-        return {target: self.best[target] - value for target, value in self.picked.items()}
-
-    @property
-    def mean(self) -> float:
-        """Over the target domains."""
-        return fmean(self.by_target.values())
-
-
-def regret(scores: Sequence[Score], rule: SelectionRule, row: str | None = None) -> Regret:
-    """Return how far the picks of `rule`, without constraints, stay behind the oracle's on every target domain.
-
-    Raises UserError if the rule can pick for no target at all.
+    `picked`: the accuracy of each pick on its target domain. The oracle takes the best of all models of `scores`, by a
+    look at the target; the more models there are, the more of its lead is chance.
     """
-    ood = {score.model: score.ood for score in scores}
-    picked, refused = _first_by_target(scores, rule, row)
-    if not picked:
-        raise next(iter(refused.values()))
-    best = {target: oracle({m: value for m, value in ood.items() if m.target_domain == target}) for target in picked}
-    return Regret(
-        picked={target: ood[model] for target, model in picked.items()},
-        best={target: ranked[0].seen for target, ranked in best.items()},
-    )
+    found = {}
+    for target, share in picked.items():
+        own = {score.model: score.ood for score in scores if score.model.target_domain == target}
+        found[target] = oracle(own)[0].seen - share
+    return found
 
 
 def targets_of(models: Iterable[Model]) -> list[str]:
     """Return the single domains that models were trained without, sorted; of pairs, none ships."""
     return sorted({model.target_domain for model in models if not model.is_validation})
-
-
-def _first_by_target(
-    scores: Sequence[Score], rule: SelectionRule, row: str | None
-) -> tuple[dict[str, Model], dict[str, UserError]]:
-    picked, refused = {}, {}
-    for target in targets_of(score.model for score in scores):
-        try:
-            picked[target] = rank(scores, target, rule, row)[0].model
-        except UserError as error:
-            refused[target] = error
-    return picked, refused
 
 
 def _in_order(run: tuple[Run, list[float]]) -> tuple[str, int]:

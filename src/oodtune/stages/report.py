@@ -11,7 +11,7 @@ from oodtune.data.cache import Cache
 from oodtune.evaluate.chart import Figure
 from oodtune.evaluate.classes import class_map, confusion
 from oodtune.evaluate.confidence import reliability_figure, risk_figure
-from oodtune.evaluate.cost import Training, row_costs
+from oodtune.evaluate.cost import Training, row_costs, total_cost
 from oodtune.evaluate.curves import curve_figure
 from oodtune.evaluate.differences import difference_table
 from oodtune.evaluate.members import Curve, CurveOf, member_figure
@@ -23,6 +23,7 @@ from oodtune.evaluate.predictions import Predictions
 from oodtune.evaluate.rates import rate_figure, rates_of
 from oodtune.evaluate.reading import Reading, read_everything
 from oodtune.evaluate.scatter import scatter_figure
+from oodtune.evaluate.selection import regret
 from oodtune.evaluate.table import lodo_table
 from oodtune.progress import progress_bar
 from oodtune.stages import report_files as files
@@ -56,19 +57,22 @@ def run(
             "title": page.title,
             "choice": choice.model_dump(mode="json"),
             "table": page.table.model_dump(mode="json"),
+            "confusion": {"classes": page.confusion.classes, "counts": page.confusion.counts},
         }
         write_json(writer.path / "summary.json", summary)
         write_json(writer.path / "metrics.json", files.summarise_metrics(page.table, choice))
         files.write_metrics(writer.path / "metrics.csv", reading.results, inputs.predictions.classes)
         files.write_points(writer.path / "points.csv", reading.scores)
         files.write_curves(writer.path / "curves.csv", inputs.trials, inputs.logs)
+        files.write_costs(writer.path / "costs.csv", inputs.trials, inputs.trial_costs)
 
 
 def _page(inputs: sources.Inputs, reading: Reading, config: ReportConfig) -> Page:
     choice, classes, scores = inputs.choice, inputs.predictions.classes, reading.scores
     picks = {target: pick.model_dump() for target, pick in choice.picks.items()}
     styles = row_styles(scores)
-    target = choice.target_domain
+    target, trainings = choice.target_domain, _trainings(inputs)
+    picked = {target: pick.ood for target, pick in choice.picks.items()}
     return Page(
         title=config.title,
         choice=choice,
@@ -81,7 +85,9 @@ def _page(inputs: sources.Inputs, reading: Reading, config: ReportConfig) -> Pag
         confusion=confusion(reading.judged[target].raw, classes),
         tiles=_tiles(inputs.cache, inputs.predictions, reading, config.mistakes),
         credits=sources.image_credits(inputs.cache, target),
-        costs=row_costs([one.model for one in reading.results], _trainings(inputs)),
+        costs=row_costs([one.model for one in reading.results], trainings),
+        total=total_cost(trainings.values()),
+        regret={} if choice.is_ceiling else regret(scores, picked),
         member_stride=max((one.stride for one in reading.members), default=1),
         settings=sources.shared_settings(inputs.trials),
         origins=sources.origins(inputs),
@@ -111,7 +117,11 @@ def _figures(
 
 def _trainings(inputs: sources.Inputs) -> dict[str, Training]:
     return {
-        trial.name: sources.training_of(trial, len(inputs.cache.source_domains(trial.record.trial.target_domain)))
+        trial.name: sources.training_of(
+            trial,
+            len(inputs.cache.source_domains(trial.record.trial.target_domain)),
+            inputs.trial_costs.get(trial.name),
+        )
         for trial in inputs.trials
     }
 

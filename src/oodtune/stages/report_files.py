@@ -1,4 +1,7 @@
-"""The tables of a report that programs read: `metrics.json`, `metrics.csv`, `points.csv`, `curves.csv`."""
+"""The tables of a report that programs read.
+
+`metrics.json`, `metrics.csv`, `points.csv`, `curves.csv` follow from the inputs; `costs.csv` was measured.
+"""
 
 import csv
 import math
@@ -11,12 +14,14 @@ from oodtune.evaluate.results import Result
 from oodtune.evaluate.scores import Score
 from oodtune.evaluate.table import SELECTED, LodoTable
 from oodtune.stages.report_inputs import Snapshot, chosen_weights
+from oodtune.stages.trial_cost import TrialCost
 from oodtune.stages.trials import OpenTrial
 
 _MODEL = ("target_domain", "row", "kind", "model", "seed", "temperature")
 _DOMAIN = ("domain", "split", "images")
 _METRICS = (
     "accuracy",
+    "top5_accuracy",
     "macro_accuracy",
     "worst_class",
     "worst_class_recall",
@@ -28,6 +33,8 @@ _METRICS = (
     "ece",
     "auroc",
     "aurc",
+    "accuracy_at_80",
+    "accuracy_at_90",
 )
 """`_raw`: before the temperature; the rest of the probabilities after."""
 
@@ -83,6 +90,17 @@ def write_curves(path: Path, trials: Sequence[OpenTrial], logs: Mapping[str, Seq
         for line in logs[planned.name]:
             loss, accuracy = _rounded(line["loss"]), _rounded(chosen_weights(line)["source_accuracy"])
             rows.append((planned.name, planned.target_domain, planned.method, line["step"], loss, accuracy))
+    _write_csv(path, header, rows)
+
+
+def write_costs(path: Path, trials: Sequence[OpenTrial], costs: Mapping[str, TrialCost]) -> None:
+    """Write a row a trial that recorded what it took; energy is empty where the machine did not tell."""
+    header = ("trial", "target_domain", "method", "devices", "seconds", "images", "images_per_s", "joules")
+    rows = []
+    for planned in (trial.record.trial for trial in trials if trial.name in costs):
+        cost = costs[planned.name]
+        took = (round(cost.seconds, 3), cost.num_images, round(cost.images_per_s, 3), cost.joules)
+        rows.append((planned.name, planned.target_domain, planned.method, cost.devices, *took))
     _write_csv(path, header, rows)
 
 

@@ -10,10 +10,11 @@ from oodtune.artifact import Artifact, open_artifact, read_verified
 from oodtune.data.cache import Cache, open_cache
 from oodtune.errors import ArtifactError
 from oodtune.evaluate.choice import Choice
-from oodtune.evaluate.cost import Training
+from oodtune.evaluate.cost import Measured, Training
 from oodtune.evaluate.curves import Curve
 from oodtune.evaluate.page import Origin
 from oodtune.evaluate.predictions import Predictions, open_predictions
+from oodtune.stages.trial_cost import TrialCost, read_cost
 from oodtune.stages.trials import OpenTrial, open_trials, trial_inputs
 
 Snapshot = dict[str, Any]
@@ -27,6 +28,8 @@ class Inputs:
     """Those that were evaluated, in that order."""
     logs: Mapping[str, Sequence[Snapshot]]
     """By name of the trial."""
+    trial_costs: Mapping[str, TrialCost]
+    """By name of the trial; those that recorded none are missing."""
     predictions: Predictions
     selection: Artifact
     choice: Choice
@@ -52,6 +55,7 @@ def open_inputs(
         cache=_open_images(Path(cache), opened.artifact),
         trials=evaluated,
         logs={trial.name: _read_log(trial) for trial in evaluated},
+        trial_costs=_read_costs(evaluated),
         predictions=opened,
         selection=selected,
         choice=Choice.model_validate_json((selected.path / "selection.json").read_bytes()),
@@ -108,6 +112,11 @@ def _read_log(trial: OpenTrial) -> list[Snapshot]:
     return [json.loads(line) for line in lines]
 
 
+def _read_costs(trials: Sequence[OpenTrial]) -> dict[str, TrialCost]:
+    found = {trial.name: read_cost(trial.artifact.path) for trial in trials}
+    return {name: cost for name, cost in found.items() if cost is not None}
+
+
 def curve_of_trial(trial: OpenTrial, log: Sequence[Snapshot]) -> Curve:
     planned = trial.record.trial
     measured = [(line["step"], chosen_weights(line)["source_accuracy"]) for line in log]
@@ -121,11 +130,12 @@ def chosen_weights(line: Snapshot) -> Snapshot:
     return line if averaged is None else averaged
 
 
-def training_of(trial: OpenTrial, num_sources: int) -> Training:
+def training_of(trial: OpenTrial, num_sources: int, cost: TrialCost | None) -> Training:
     """Return what a trial on `num_sources` source domains took."""
     steps = int(trial.artifact.manifest.params["train"]["steps"])
     per_domain = int(trial.artifact.manifest.params["train"]["batch_per_domain"])
-    return Training(steps, steps * per_domain * num_sources)
+    measured = None if cost is None else Measured(cost.seconds, cost.num_images, cost.joules, cost.devices)
+    return Training(steps, steps * per_domain * num_sources, measured)
 
 
 def method_settings(trials: Sequence[OpenTrial]) -> dict[str, Mapping[str, object]]:

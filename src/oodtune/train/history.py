@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from oodtune.train.energy import NOTHING, Spent
+
 State = Mapping[str, Tensor]
 """A state dict: name -> tensor."""
 
@@ -83,10 +85,11 @@ class Kept:
 
 @dataclass
 class History:
-    """Every snapshot's measurements, and the weights to keep."""
+    """Every snapshot's measurements, the weights to keep, and what it took."""
 
     snapshots: list[Snapshot] = field(default_factory=list)
     kept: Kept | None = None
+    spent: Spent = NOTHING
 
     @property
     def best_accuracy(self) -> float:

@@ -16,6 +16,7 @@ from oodtune.errors import DataError, Stopped, TrainingError
 from oodtune.progress import Progress, silent
 from oodtune.train.averages import Mean, create_average
 from oodtune.train.checkpoint import Checkpoints
+from oodtune.train.energy import Meter, open_counter
 from oodtune.train.forward import create_forward
 from oodtune.train.history import History, Measurement, Snapshot, State
 from oodtune.train.optimiser import create_optimiser, create_schedule
@@ -78,7 +79,7 @@ def train_network(network: nn.Module, source: Source, recipe: Recipe, around: Su
     config = recipe.train
     precision = choose_precision(config, next(network.parameters()).device)
     forward = create_forward(network.train(), config, recipe.method, around.ranks)
-    run = _begin(network, source, recipe, around)
+    run, meter = _begin(network, source, recipe, around)
     schedule = create_schedule(run.optimiser, config, run.step)
     pace = _Pace(run, config, around.progress)
     rhythm = (_LOOK_EVERY, config.snapshot_every, config.checkpoint_every)
@@ -91,10 +92,12 @@ def train_network(network: nn.Module, source: Source, recipe: Recipe, around: Su
         run.step = step + 1
         schedule.step()
         run.average.add(run.step, state)
+        meter.add_images(len(batch[1]) * around.ranks.count)
 
         looks = any(_falls_on(run.step, every, config) for every in rhythm)
         if looks:
             run.losses = list(around.ranks.mean(torch.stack(run.losses)))
+            meter.look()
             pace.show(_finite_loss(run, recipe), len(batch[1]) * around.ranks.count)
         if config.keep_every is not None and run.step % config.keep_every == 0:
             around.keep(run.step, state)
@@ -103,24 +106,26 @@ def train_network(network: nn.Module, source: Source, recipe: Recipe, around: Su
             network.train()
         if run.average.closed:
             break
-        _survive(run, config, around, looks)
+        _survive(run, config, around, looks, meter)
     _keep_last(run, source, recipe)
+    run.history.spent = meter.read()
     return run.history
 
 
-def _begin(network: nn.Module, source: Source, recipe: Recipe, around: Surroundings) -> Run:
+def _begin(network: nn.Module, source: Source, recipe: Recipe, around: Surroundings) -> tuple[Run, Meter]:
     """Return the trial as its newest checkpoint has it, or at step 0, where the initial state is measured."""
     optimiser = create_optimiser(
         network, recipe.train, recipe.learning_rate, recipe.weight_decay, recipe.method.head_rate_factor
     )
     run = Run(network, optimiser, create_average(recipe.method, network.state_dict()))
     checkpoint = around.ranks.share(None if around.checkpoints is None else around.checkpoints.newest())
+    if checkpoint is not None:
+        run.restore(checkpoint)
+    meter = Meter(run.history.spent, around.ranks, open_counter(around.ranks))
     if checkpoint is None:
         run.history.snapshots.append(Snapshot(0, None, *_measure(run, source, recipe)))
-    else:
-        run.restore(checkpoint)
     around.log(run.history.snapshots)
-    return run
+    return run, meter
 
 
 def _take_snapshot(run: Run, source: Source, recipe: Recipe, around: Surroundings) -> None:
@@ -156,7 +161,7 @@ def _measure(run: Run, source: Source, recipe: Recipe, *others: State) -> list[M
         return source.measure(run.network, *others)
 
 
-def _survive(run: Run, config: TrainConfig, around: Surroundings, looks: bool) -> None:
+def _survive(run: Run, config: TrainConfig, around: Surroundings, looks: bool, meter: Meter) -> None:
     """Write a checkpoint if one is due. Raises Stopped if a signal asked for an end.
 
     Several ranks must end after the same step: they ask each other where they look at the loss anyway.
@@ -165,8 +170,10 @@ def _survive(run: Run, config: TrainConfig, around: Surroundings, looks: bool) -
     if around.ranks.count > 1:
         number = around.ranks.highest(stopped_by or 0) if looks else 0
         stopped_by = Signals(number) if number else None
-    if around.checkpoints is not None and (stopped_by is not None or run.step % config.checkpoint_every == 0):
-        around.checkpoints.save(run.checkpoint())
+    if stopped_by is not None or run.step % config.checkpoint_every == 0:
+        run.history.spent = meter.read()
+        if around.checkpoints is not None:
+            around.checkpoints.save(run.checkpoint())
     if stopped_by is None:
         return
     written = around.checkpoints is not None and around.checkpoints.wait()

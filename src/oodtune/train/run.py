@@ -1,7 +1,7 @@
 """All that changes while a trial is trained, and how it goes into a checkpoint and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from oodtune.train.averages import Mean, NoAverage
 from oodtune.train.checkpoint import Checkpoint
+from oodtune.train.energy import Spent
 from oodtune.train.history import History, Kept, Snapshot
 
 
@@ -54,6 +55,7 @@ class Run:
             for key, saved in _part(tensors, f"average.{name}.").items():
                 mean.sums[key].copy_(saved)
         self.history.snapshots = [Snapshot.from_json(line) for line in notes["snapshots"]]
+        self.history.spent = Spent(*notes["spent"])
         self.history.kept = self._restore_kept(notes["kept"], _part(tensors, "kept."))
         device = next(self.network.parameters()).device
         self.losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
@@ -64,6 +66,7 @@ class Run:
             "average": self.average.notes(),
             "means": {name: _counts(mean) for name, mean in self.average.means().items()},
             "snapshots": [snapshot.to_json() for snapshot in self.history.snapshots],
+            "spent": astuple(self.history.spent),
             "kept": None if kept is None else [kept.step, kept.averaged_steps, kept.source_accuracy],
         }
 

@@ -3,16 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oodtune.combine.interpolate import interpolate, path
+from oodtune.combine.interpolate import interpolate
 from oodtune.combine.soup import uniform_soup
 from oodtune.errors import ArtifactError
 from tests.unit.combine.states import equal, loaders, state_of
 
 
 def test_the_ends_are_the_two_states() -> None:
-    ends = dict(path(state_of(0), state_of(1), (0.0, 1.0)))
-    assert equal(ends[0.0], state_of(0))
-    assert equal(ends[1.0], state_of(1))
+    for share in (0, 1):
+        assert equal(interpolate(state_of(0), state_of(1), float(share)), state_of(share))
 
 
 def test_the_middle_is_the_soup_of_both() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oodtune.combine.ensemble import Logits, logit_ensemble
-from oodtune.combine.members import draw_subsets, member_curve, nested_members
+from oodtune.combine.members import member_curve
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 3, 50)
@@ -16,35 +16,6 @@ MEMBERS = {f"trial{i}": RANDOM.normal(size=(50, 3)).astype(np.float32) for i in 
 
 def score(logits: Logits) -> float:
     return float(np.mean(logits.argmax(1) == LABELS))
-
-
-def test_nested_members_grow_by_one() -> None:
-    assert nested_members("cab") == [("c",), ("c", "a"), ("c", "a", "b")]
-
-
-@given(count=st.integers(1, 9), num=st.integers(1, 40), seed=st.integers(0, 5), data=st.data())
-@settings(max_examples=100, deadline=None)
-def test_subsets_are_distinct_and_all_of_them_where_there_are_few(
-    count: int, num: int, seed: int, data: st.DataObject
-) -> None:
-    size = data.draw(st.integers(1, count))
-    names = [f"trial{i}" for i in range(count)]
-    subsets = draw_subsets(names, size, num, seed)
-    assert len(set(subsets)) == len(subsets) == min(num, comb(count, size))
-    assert set(subsets) <= set(combinations(names, size))
-    assert draw_subsets(names[::-1], size, num, seed) == subsets
-
-
-def test_every_subset_is_drawn_equally_often() -> None:
-    drawn = [subset for seed in range(600) for subset in draw_subsets("abcde", 2, 3, seed)]
-    counts = [drawn.count(subset) for subset in combinations("abcde", 2)]
-    assert sum(counts) == 1800
-    assert min(counts) > 140  # 180 expected, with a standard deviation of about 11
-    assert max(counts) < 220
-
-
-def test_other_seeds_draw_other_subsets() -> None:
-    assert len({tuple(draw_subsets("abcdefgh", 4, 3, seed)) for seed in range(10)}) == 10
 
 
 def test_a_curve_over_all_subsets_is_what_ensembles_of_each_score() -> None:

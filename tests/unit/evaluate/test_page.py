@@ -8,7 +8,7 @@ import pytest
 from oodtune.evaluate.choice import Candidate, Choice, Pick
 from oodtune.evaluate.classes import class_map, confusion
 from oodtune.evaluate.confidence import reliability_figure, risk_figure
-from oodtune.evaluate.cost import Cost
+from oodtune.evaluate.cost import Cost, Measured, Training, total_cost
 from oodtune.evaluate.curves import Curve, curve_figure
 from oodtune.evaluate.differences import difference_table
 from oodtune.evaluate.mistakes import Mistake, encode_tile
@@ -63,7 +63,9 @@ def make_page(scores: list[Score], classes: tuple[str, ...] = CLASSES) -> Page:
         confusion=confusion(judged[target].raw, classes),
         tiles=[encode_tile(Mistake("x/y.png", 0, "a", "b", 0.98), np.zeros((8, 8, 3), np.uint8))],
         credits=["Pictures, CC0-1.0"],
-        costs=[Cost("plain", 1, 300, 7200, 1, 19.0), Cost("logit_ensemble", 2, 600, 14400, 2, None)],
+        costs=[Cost("plain", 1, 300, 7200, 1, 19.0, 48.0, 150.0), Cost("logit_ensemble", 2, 600, 14400, 2, None)],
+        total=total_cost([Training(300, 7200, Measured(48.0, 7200, None, "CPU, 2 threads"))]),
+        regret={target: 0.012},
         member_stride=1,
         settings={"train": {"steps": 300}},
         origins=[Origin("cache", "cache", "ab" * 32)],

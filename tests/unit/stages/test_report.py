@@ -60,6 +60,7 @@ def test_a_report_is_a_finished_artifact_that_names_its_inputs(inputs: Inputs, m
         "metrics.csv",
         "points.csv",
         "curves.csv",
+        "costs.csv",
         "summary.json",
     }
     trials = {trial.name for trial in inputs.trials}
@@ -229,3 +230,38 @@ def test_the_summary_needs_no_heavy_library():
     code = f"import sys, oodtune.stages.summary; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_costs_csv_has_a_row_for_every_trial(inputs: Inputs, made: Path):
+    rows = read_rows(made / "costs.csv")
+    assert sorted(row["trial"] for row in rows) == sorted(trial.name for trial in inputs.trials)
+    assert {row["devices"] for row in rows} == {"CPU, 2 threads"}
+    assert all(float(row["images_per_s"]) == pytest.approx(150.0) for row in rows if row["trial"].endswith("seed0"))
+
+
+def test_trials_that_recorded_no_cost_change_only_what_is_said_of_cost(inputs: Inputs, made: Path, tmp_path: Path):
+    trials = tmp_path / "trials"
+    shutil.copytree(inputs.trials[0].parent, trials)
+    costs = sorted(trials.glob("*/cost.json"))
+    for untold, words in (
+        (costs[:1], "Of the others it was not recorded."),
+        (costs, "in time and energy was not recorded"),
+    ):
+        for path in untold:
+            path.unlink(missing_ok=True)
+        out = tmp_path / f"without-{len(untold)}"
+        report.run(inputs.cache, [trials], *inputs[2:], out, PARAMS)
+        names = ("summary.json", "metrics.json", "metrics.csv", "points.csv", "curves.csv", "table.md")
+        assert all((out / name).read_bytes() == (made / name).read_bytes() for name in names)
+        assert len(read_rows(out / "costs.csv")) == len(costs) - len(untold)
+        assert words in (out / "report.html").read_text()
+    assert "time per trial" not in (out / "report.html").read_text()
+    assert "time per trial" in (made / "report.html").read_text()
+
+
+def test_the_choice_says_what_it_loses_against_the_oracle(inputs: Inputs, made: Path):
+    choice = Choice.model_validate_json((inputs.selection / "selection.json").read_bytes())
+    scores = score_models(open_predictions(inputs.predictions))
+    for target, pick in choice.picks.items():
+        best = max(score.ood for score in scores if score.model.target_domain == target)
+        assert f"{100 * (best - pick.ood):.1f} on {target}" in (made / "report.md").read_text()
