@@ -55,12 +55,12 @@ $(READY): requirements/dev.txt pyproject.toml | $(UV)
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 lock: | $(UV)  ## compile the locked requirements, one file per image
-	@$(COMPILE) --extra train --extra data --extra demo --extra pipeline --extra serve --extra mlflow --extra cpu --extra dev -o requirements/dev.txt
+	@$(COMPILE) --extra train --extra data --extra demo --extra pipeline --extra serve --extra registry --extra mlflow --extra cpu --extra dev -o requirements/dev.txt
 	@$(COMPILE) --no-annotate --extra train --extra data --extra mlflow --extra cpu -c requirements/dev.txt -o requirements/train.txt
 	@$(COMPILE) --no-annotate --extra train --extra data --extra mlflow --extra gpu -c requirements/dev.txt -o requirements/train-gpu.txt
 	@$(COMPILE) --no-annotate --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
-	@$(COMPILE) --no-annotate --extra serve --extra cpu -c requirements/dev.txt -o requirements/serve-cpu.txt
-	@$(COMPILE) --no-annotate --extra serve --extra gpu -c requirements/dev.txt -o requirements/serve-gpu.txt
+	@$(COMPILE) --no-annotate --extra serve --extra registry --extra cpu -c requirements/dev.txt -o requirements/serve-cpu.txt
+	@$(COMPILE) --no-annotate --extra serve --extra registry --extra gpu -c requirements/dev.txt -o requirements/serve-gpu.txt
 	@! grep -n '://' requirements/*.txt || { echo "error: a lock names an address"; exit 1; }
 
 clean:  ## remove environments and everything that runs made

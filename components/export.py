@@ -9,7 +9,7 @@ from components import IMAGE
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def export(
     cache: Input[Dataset],
-    trials: Input[list[Model]],
+    trials: Input[Model],
     soups: Input[Model],
     predictions: Input[Artifact],
     selection: Input[Artifact],
@@ -22,7 +22,7 @@ def export(
 
     export.run(
         cache=cache.path,
-        trials=[trial.path for trial in trials],
+        trials=[trials.path],
         soups=soups.path,
         predictions=predictions.path,
         selection=selection.path,

@@ -6,8 +6,8 @@ from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def plan(config: str) -> list[str]:
+def plan(params: str) -> list[str]:
     """List the trials of the sweep, each as the JSON text that `train` takes."""
     from oodtune.stages import plan
 
-    return plan.run(config=config)
+    return plan.run(params=plan.Params.from_json(params))

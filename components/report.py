@@ -1,7 +1,7 @@
-"""Kubeflow component of the stage `report`."""
+"""Kubeflow component of the stage `shown`."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Model, Output
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Model, Output
 
 from components import IMAGE
 
@@ -14,15 +14,23 @@ def report(
     selection: Input[Artifact],
     params: str,
     out: Output[Artifact],
+    page: Output[HTML],
+    table: Output[Markdown],
+    metrics: Output[Metrics],
+    confusion: Output[ClassificationMetrics],
 ) -> None:
-    """Draw the table and the picture of iid against ood accuracy."""
-    from oodtune.stages import report
+    """Draw the tables and pictures that a decision is made on."""
+    from oodtune.stages import shown
 
-    report.run(
+    shown.run(
         cache=cache.path,
         trials=[trial.path for trial in trials],
         predictions=predictions.path,
         selection=selection.path,
         out=out.path,
-        params=report.Params.from_json(params),
+        params=shown.report.Params.from_json(params),
+        page=page.path,
+        table=table.path,
+        metrics=metrics.log_metric,
+        confusion=confusion.log_confusion_matrix,
     )

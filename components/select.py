@@ -1,14 +1,26 @@
-"""Kubeflow component of the stage `select`."""
+"""Kubeflow component of the stage `gate`."""
 
 from kfp import dsl
-from kfp.dsl import Artifact, Input, Output
+from kfp.dsl import Artifact, Input, Model, Output
 
 from components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def select(predictions: Input[Artifact], params: str, out: Output[Artifact]) -> None:
-    """Choose the model to ship on source out-splits."""
-    from oodtune.stages import select
+def select(
+    predictions: Input[Artifact],
+    trials: Input[list[Model]],
+    params: str,
+    out: Output[Artifact],
+    members: Output[Model],
+) -> bool:
+    """Choose the model to ship on source out-splits; say whether it may."""
+    from oodtune.stages import gate
 
-    select.run(predictions=predictions.path, out=out.path, params=select.Params.from_json(params))
+    return gate.run(
+        predictions=predictions.path,
+        trials=[trial.path for trial in trials],
+        out=out.path,
+        members=members.path,
+        params=gate.select.Params.from_json(params),
+    )

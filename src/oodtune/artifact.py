@@ -1,6 +1,7 @@
 """Directories whose `manifest.json` is written last: no manifest, not finished.
 
-A manifest holds no clock, host, commit or absolute path, so equal inputs give equal bytes.
+A manifest holds no clock, host, commit or absolute path, so equal inputs give equal bytes. What was measured while
+an artifact was made (time, energy) lies beside, in a file that the manifest does not list.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from oodtune.config import Section, describe_validation_error
 from oodtune.errors import ArtifactError
 from oodtune.hashing import check_once, hash_files
 from oodtune.locks import lock_file
+from oodtune.reference import read_reference
 
 Kind = Literal[
     "dataset", "cache", "init", "trial", "soup", "predictions", "selection", "bundle", "report", "screen", "corruptions"
@@ -42,7 +44,7 @@ MADE_BY: dict[Kind, str] = {
 
 
 class Manifest(BaseModel):
-    """What an artifact is, what it was made from, and the hash of every file in it."""
+    """What an artifact is, what it was made from, and the hashes of its files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -57,7 +59,7 @@ class Manifest(BaseModel):
     details: dict[str, Any]
     """Facts of this kind of artifact: domains and licences, scores, lineage."""
     files: dict[str, str]
-    """Path relative to the artifact -> sha256."""
+    """Path relative to the artifact -> sha256; of all files but measurements, which are not content."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ class ArtifactWriter:
     details: dict[str, Any] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     """Path relative to the artifact -> sha256, of files that need not be read again to know it."""
+    unlisted: set[str] = field(default_factory=set)
+    """Paths relative to the artifact, of measurements: other bytes every time, so no part of what the artifact is.
+    They move and are copied with the directory; the manifest does not name them, and nothing verifies them."""
 
 
 @contextmanager
@@ -118,13 +123,14 @@ def create_artifact(
 
 
 def open_artifact(path: Path, kind: Kind, verify: bool | Literal["once"] = True) -> Artifact:
-    """Open the finished artifact at `path`.
+    """Open the finished artifact at `path`, or the one that `path` refers to (see `reference`).
 
     `verify="once"` reads no file again that was verified before and not touched since; a hidden sibling
     of the artifact keeps that. Raises ArtifactError if there is no artifact, if it is of another kind,
     or if `verify` finds a file that is missing or altered.
     """
-    path = Path(path)
+    referred = read_reference(Path(path))
+    path = Path(path) if referred is None else referred.path
     advice = f"make it with `{MADE_BY[kind]}`"
     try:
         data = (path / MANIFEST).read_bytes()
@@ -146,6 +152,11 @@ def open_artifact(path: Path, kind: Kind, verify: bool | Literal["once"] = True)
             f"{path}: expected a {kind!r} artifact, found {manifest.kind!r}; pass the output of `{MADE_BY[kind]}`"
         )
     artifact = Artifact(path, manifest, hashlib.sha256(data).hexdigest())
+    if referred is not None and referred.digest != artifact.digest:
+        raise ArtifactError(
+            f"{path}: expected the {kind!r} artifact {referred.digest[:12]}, which a task referred to, found "
+            f"{artifact.digest[:12]} in its place; run that task again"
+        )
     if verify == "once":
         place = path.resolve()
         stamp_path = place.with_name(f".{place.name}.verified")
@@ -187,8 +198,9 @@ def write_json(path: Path, value: object) -> None:
 
 
 def _hash_files(writer: ArtifactWriter) -> dict[str, str]:
-    names = sorted(path.relative_to(writer.path).as_posix() for path in writer.path.rglob("*") if path.is_file())
-    assert writer.hashes.keys() <= set(names)
+    found_names = {path.relative_to(writer.path).as_posix() for path in writer.path.rglob("*") if path.is_file()}
+    assert writer.hashes.keys() | writer.unlisted <= found_names
+    names = sorted(found_names - writer.unlisted)
     unknown = [name for name in names if name not in writer.hashes]
     found = dict(zip(unknown, hash_files(writer.path / name for name in unknown), strict=True))
     return {name: writer.hashes.get(name) or str(found[name]) for name in names}

@@ -17,7 +17,10 @@ from oodtune.trial import plan_trials
 
 PROJECT_DIR = Path(__file__).parents[2]
 VERBS = ("prepare", "cache", "init", "train", "combine", "evaluate", "select", "export", "report")
-_SILENT = ("cpus", "errors", "hashing", "locks", "parallel", "progress", "stages")
+_SILENT = (
+    *("cpus", "errors", "hashing", "locks", "parallel", "progress", "reference", "stages"),
+    *("stages.failures", "stages.shared"),
+)
 NO_EFFECT = {"oodtune", *(f"oodtune.{name}" for name in _SILENT)}
 """Imported by stages, but no result depends on it."""
 

@@ -6,7 +6,7 @@ import warnings
 import typer
 
 from oodtune import __version__
-from oodtune.cli import bundle, corrupt, data, pipeline, project, screen, stages, sweep
+from oodtune.cli import bundle, corrupt, data, pipeline, project, registry, screen, stages, sweep
 
 app = typer.Typer(
     name="oodtune",
@@ -25,6 +25,7 @@ screen.add_commands(app)
 stages.add_commands(app)
 sweep.add_commands(app)
 bundle.add_commands(app)
+registry.add_commands(app)
 corrupt.add_commands(app)
 app.add_typer(data.app, name="data")
 app.add_typer(pipeline.app, name="pipeline")

@@ -1,56 +1,71 @@
-"""`oodtune pipeline`: the sweep as a Kubeflow pipeline, compiled for a cluster or run on this machine."""
+"""`oodtune pipeline`: compile a Kubeflow pipeline, run it on this machine, or in a cluster."""
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oodtune.cli import pipeline_cluster
 from oodtune.cli.commit import current_commit
+from oodtune.cli.pipeline_options import (
+    ImageOption,
+    NameArgument,
+    NoCacheOption,
+    ParamsOption,
+    ProjectOption,
+    import_from,
+    load_settings,
+)
 from oodtune.errors import UserError
 
 if TYPE_CHECKING:
     from oodtune.config import Config
 
-app = typer.Typer(no_args_is_help=True, help="The sweep as a Kubeflow pipeline, over the same stages.")
-
-ParamsOption = Annotated[
-    Path | None,
-    typer.Option("--params", help="Settings of the sweep; without it, the project's params.yaml."),
-]
-ProjectOption = Annotated[
-    Path, typer.Option("--project", help="A checkout of oodtune: the directory that holds pipelines/.")
-]
+app = typer.Typer(no_args_is_help=True, help="The same stages as Kubeflow pipelines: here, or in a cluster.")
 
 
 @app.command("compile")
 def compile_pipeline(
+    name: NameArgument = "sweep",
     params: ParamsOption = None,
-    image: Annotated[
-        str | None,
-        typer.Option(help="Image of every task, best by digest; without it, oodtune-train of this version."),
+    image: ImageOption = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The YAML file to write; without it, the pipeline's name with .yaml.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="The YAML file to write.")] = Path("sweep.yaml"),
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Let the cluster run every task, also where nothing changed.")
+    no_cache: NoCacheOption = False,
+    manifest: Annotated[
+        bool,
+        typer.Option(
+            "--manifest",
+            help="Write Kubernetes objects (Pipeline, PipelineVersion) for `kubectl apply`, "
+            "for an API server that keeps its pipelines in Kubernetes.",
+        ),
     ] = False,
+    namespace: Annotated[str | None, typer.Option(help="Namespace of the objects that --manifest writes.")] = None,
     project: ProjectOption = Path(),
 ) -> None:
-    """Write the pipeline as a file to upload to Kubeflow Pipelines.
+    """Write a pipeline as a file to upload to Kubeflow Pipelines.
 
     The settings become the defaults of its parameters, so the file runs as it is. Equal settings give
     equal bytes.
     """
-    config = _load_config(params, project)
-    compiler = _import_from(project, "pipelines.compile")
-    compiler.compile_sweep(config, output, image, caching=not no_cache, commit=current_commit() or "")
+    if namespace is not None and not manifest:
+        raise UserError("--namespace: expected --manifest with it; only Kubernetes objects name their namespace")
+    config = load_settings(params, project)
+    compiler = import_from(project, "pipelines.compile")
+    compiled = compiler.compile_pipeline(name, config, image, caching=not no_cache, commit=current_commit() or "")
+    output = Path(f"{name}.yaml") if output is None else output
+    if manifest:
+        compiler.write_manifest(compiled, output, namespace)
+    else:
+        compiler.write_pipeline(compiled, output)
     typer.echo(f"pipeline: {output}")
+    typer.echo(f"version: {compiled.version}")
 
 
 @app.command("run")
 def run_pipeline(
+    name: NameArgument = "sweep",
     local: Annotated[
         bool, typer.Option("--local", help="Run on this machine: one process per task, no containers.")
     ] = False,
@@ -61,30 +76,24 @@ def run_pipeline(
     limit_per_cell: Annotated[
         int, typer.Option(min=2, help="Images of each class of each domain, in place of data.limit_per_cell.")
     ] = 10,
+    data_rev: Annotated[str, typer.Option(help="Revision of the data, in place of data.dvc.rev.")] = "",
+    no_cache: NoCacheOption = False,
     project: ProjectOption = Path(),
 ) -> None:
-    """Run the whole pipeline on a slice of the images.
+    """Run a whole pipeline on a slice of the images.
 
     It is the very pipeline that `oodtune pipeline compile` writes. Prints where the bundle and the
-    report are.
+    report are, if it made them.
     """
     if not local:
-        raise UserError(
-            "expected --local: pipelines run on this machine only; for a cluster, upload what "
-            "`oodtune pipeline compile` writes"
-        )
-    config = _with_limit(_load_config(params, project), limit_per_cell)
-    run = _import_from(project, "pipelines.local").run_locally(
-        config, output, show=lambda line: typer.echo(line, err=True), commit=current_commit() or ""
-    )
-    typer.echo(f"bundle: {run.bundle}")
-    typer.echo(f"report: {run.report}")
-
-
-def _load_config(params: Path | None, project: Path) -> "Config":
-    from oodtune.config import load_config
-
-    return load_config(project / "params.yaml" if params is None else params)
+        raise UserError("expected --local; for a cluster, use `oodtune pipeline submit`")
+    config = _with_limit(load_settings(params, project), limit_per_cell)
+    runner = import_from(project, "pipelines.local")
+    wanted = runner.Wanted(config, name, current_commit() or "", data_rev, caching=not no_cache)
+    run = runner.run_locally(wanted, output, show=lambda line: typer.echo(line, err=True))
+    for what, path in (("bundle", run.bundle), ("report", run.report)):
+        if path is not None:
+            typer.echo(f"{what}: {path}")
 
 
 def _with_limit(config: "Config", limit_per_cell: int) -> "Config":
@@ -92,19 +101,4 @@ def _with_limit(config: "Config", limit_per_cell: int) -> "Config":
     return config.model_copy(update={"data": data})
 
 
-def _import_from(project: Path, module: str) -> ModuleType:
-    """Import `module` of the checkout at `project`: pipelines and components are no part of the wheel."""
-    if not (project / "pipelines" / "sweep.py").is_file():
-        raise UserError(
-            f"{project.resolve()}: expected a checkout of oodtune, found no pipelines/sweep.py; "
-            "run inside a checkout or pass --project DIR"
-        )
-    sys.path.insert(0, str(project.resolve()))
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "kfp":
-            raise
-        raise UserError(
-            "Kubeflow Pipelines (kfp) is not installed; install it with `pip install 'oodtune[pipeline]'`"
-        ) from None
+pipeline_cluster.add_commands(app)

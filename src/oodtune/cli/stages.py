@@ -26,6 +26,7 @@ PANEL = "Stages (each writes one artifact)"
 def add_commands(app: typer.Typer) -> None:
     for command in (prepare, cache, init, train, combine, evaluate, select, export, report):
         app.command(rich_help_panel=PANEL)(command)
+    app.command(hidden=True)(train_planned)
 
 
 def prepare(
@@ -96,6 +97,21 @@ def train(
         seed=seed,
     )
     stage.run(cache, init, out, stage.Params.for_trial(load_config(params), trial), trial, device)
+
+
+def train_planned(
+    cache: CachePath,
+    init: InitPath,
+    out: OutPath,
+    item: Annotated[str, typer.Option(help="The trial and its settings, as the plan of a cluster has them.")],
+    device: Device = "auto",
+) -> None:
+    """Train one trial of a plan: what the processes of a cluster's task run under torchrun."""
+    from oodtune.stages import train as stage
+    from oodtune.stages.planned import PlannedTrial
+
+    planned = PlannedTrial.from_json(item)
+    stage.run(cache, init, out, planned.params, planned.trial, device)
 
 
 def combine(

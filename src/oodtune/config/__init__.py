@@ -4,8 +4,20 @@ Unknown keys and wrong ranges are errors that name the key. Nothing else reads `
 """
 
 from oodtune.config.data import ChecksConfig, DataConfig, DvcConfig, Policy, PreprocessConfig, TableConfig
+from oodtune.config.deploy import DeployConfig
 from oodtune.config.params import Config, StageParams, load_config, parse_config
-from oodtune.config.release import CombineConfig, EnsembleRule, ExportConfig, ReportConfig, SelectConfig, ServeConfig
+from oodtune.config.publish import PublishConfig
+from oodtune.config.release import (
+    CombineConfig,
+    EnsembleRule,
+    ExportConfig,
+    NotifyConfig,
+    PromoteConfig,
+    ReportConfig,
+    SelectConfig,
+    ServeConfig,
+)
+from oodtune.config.resources import ResourcesConfig
 from oodtune.config.section import (
     Fraction,
     HeldOut,
@@ -32,6 +44,7 @@ __all__ = [
     "CombineConfig",
     "Config",
     "DataConfig",
+    "DeployConfig",
     "DvcConfig",
     "EnsembleRule",
     "ExportConfig",
@@ -39,11 +52,15 @@ __all__ = [
     "HeldOut",
     "MethodConfig",
     "Name",
+    "NotifyConfig",
     "Policy",
     "PreprocessConfig",
     "Probability",
     "ProbeConfig",
+    "PromoteConfig",
+    "PublishConfig",
     "ReportConfig",
+    "ResourcesConfig",
     "Section",
     "SelectConfig",
     "ServeConfig",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from oodtune.config.section import Fraction, Section
+from oodtune.errors import ConfigError
 
 Policy = Literal["error", "drop", "keep"]
 
@@ -129,6 +130,22 @@ class DataConfig(Section):
             "dvc": self.dvc and self.dvc.model_copy(update={"url": self.dvc.repository}),
         }
         return self.model_copy(update=named)
+
+    @property
+    def is_fixed(self) -> bool:
+        """True if these settings mean the same images for ever: not those of folders, tables, branches and tags."""
+        return self.source in ("emoji-domains", "synthetic") or (
+            self.dvc is not None and re.fullmatch(r"[0-9a-f]{40}", self.dvc.rev) is not None
+        )
+
+    def at_revision(self, rev: str) -> Self:
+        """Return the same settings with `rev` in place of `dvc.rev`. Raises ConfigError for any other source."""
+        if self.dvc is None:
+            raise ConfigError(
+                f"data.source: expected dvc for the revision {rev!r}, found {self.source}, which has no revisions; "
+                "leave the revision out"
+            )
+        return self.model_copy(update={"dvc": self.dvc.model_copy(update={"rev": rev})})
 
     @field_validator("group_pattern")
     @classmethod

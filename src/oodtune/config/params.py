@@ -7,7 +7,18 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from oodtune.config.data import DataConfig, PreprocessConfig
-from oodtune.config.release import CombineConfig, ExportConfig, ReportConfig, SelectConfig, ServeConfig
+from oodtune.config.deploy import DeployConfig
+from oodtune.config.publish import PublishConfig
+from oodtune.config.release import (
+    CombineConfig,
+    ExportConfig,
+    NotifyConfig,
+    PromoteConfig,
+    ReportConfig,
+    SelectConfig,
+    ServeConfig,
+)
+from oodtune.config.resources import ResourcesConfig
 from oodtune.config.section import Name, Section, canonical_json, describe_validation_error
 from oodtune.config.training import (
     AugmentConfig,
@@ -37,6 +48,11 @@ class Config(Section):
     export: ExportConfig
     serve: ServeConfig
     report: ReportConfig
+    publish: PublishConfig = PublishConfig()
+    promote: PromoteConfig = PromoteConfig()
+    deploy: DeployConfig = DeployConfig()
+    notify: NotifyConfig = NotifyConfig()
+    resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

@@ -78,6 +78,20 @@ class ExportConfig(Section):
     """Export even what was chosen by a look at the target domain: its ood accuracy is a ceiling, no estimate."""
 
 
+class PromoteConfig(Section):
+    """When a new model takes the place of the one in production."""
+
+    min_gain: float = 0.0
+    """Least gain in accuracy over it, in points, on out-splits that neither was trained on; may be negative."""
+
+
+class NotifyConfig(Section):
+    """Who is told how a run on a cluster ended."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/]")] | None = None
+    """Gets a POST of JSON with a `text`, as chat services take it; null: nobody."""
+
+
 class ServeConfig(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080

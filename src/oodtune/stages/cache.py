@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
-from oodtune.artifact import create_artifact, open_artifact, read_verified, verify_artifact
+from oodtune.artifact import Artifact, create_artifact, open_artifact, read_verified, verify_artifact
 from oodtune.config import PreprocessConfig, StageParams
 from oodtune.data.decode import Source, decode_images
 from oodtune.data.index import read_index
 from oodtune.progress import progress_bar
+from oodtune.stages.shared import make_shared
 
 INDEX = "index.csv"
 
@@ -16,15 +17,21 @@ class Params(StageParams):
     preprocess: PreprocessConfig
 
 
-def run(dataset: Path | str, out: Path | str, params: Params) -> None:
+def run(dataset: Path | str, out: Path | str, params: Params, shared_dir: Path | str = "") -> None:
     """Write a `cache` artifact: `images/<domain>.npy`, uint8 (N, S, S, 3), rows in the order of `index.csv`.
 
-    Every image is read once, and verified then. An interrupted run goes on where it was. Raises
-    ArtifactError naming an image that was altered, DataError naming one that cannot be decoded.
+    Every image is read once, and verified then. An interrupted run goes on where it was. With a `shared_dir`, it is
+    kept there and `out` refers to it. Raises ArtifactError naming an image that was altered, DataError naming one
+    that cannot be decoded.
     """
     source = open_artifact(Path(dataset), "dataset", verify=False)
     verify_artifact(source, [INDEX])
-    with create_artifact(Path(out), "cache", params, {"dataset": source}, resume=True) as writer:
+    made_from = {"dataset": source.digest, "params": params.to_json()}
+    make_shared(Path(out), "cache", made_from, lambda place: _write(place, source, params), shared_dir)
+
+
+def _write(out: Path, source: Artifact, params: Params) -> None:
+    with create_artifact(out, "cache", params, {"dataset": source}, resume=True) as writer:
         images_dir = writer.path / "images"
         images_dir.mkdir(exist_ok=True)
         images = Source(

@@ -4,15 +4,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from oodtune.artifact import Artifact, create_artifact, open_artifact
 from oodtune.combine.ensemble import logit_ensemble, probability_ensemble
 from oodtune.config import CombineConfig, EnsembleRule, StageParams, SweepConfig
 from oodtune.data.cache import Cache, Examples, open_cache
 from oodtune.errors import ArtifactError
-from oodtune.evaluate.logits import compute_logits
 from oodtune.evaluate.metrics import Logits
 from oodtune.evaluate.predictions import (
     Model,
@@ -24,12 +22,13 @@ from oodtune.evaluate.predictions import (
     write_examples,
     write_logits,
 )
-from oodtune.model.device import choose_device
-from oodtune.model.initial import load_network
 from oodtune.progress import Progress, progress_bar
 from oodtune.stages.known_logits import KnownLogits
 from oodtune.stages.trials import WEIGHTS, OpenTrial, PlannedTrials, open_planned_trials, trial_inputs
 from oodtune.trial import NetworkSpec, Soup, SoupRecord
+
+if TYPE_CHECKING:
+    import torch
 
 _ENSEMBLES: dict[EnsembleRule, Callable[[Iterable[Logits]], Logits]] = {
     "logit": logit_ensemble,
@@ -55,6 +54,8 @@ def run(
     Logits that the artifact at `out` has of the same weights and the same cache are taken from there. Raises
     ArtifactError if a target domain has no trials, or if the soups are not of these.
     """
+    from oodtune.model.device import choose_device
+
     opened = open_cache(Path(cache))
     planned = open_planned_trials(trials, params.sweep)
     opened_soups = open_artifact(Path(soups), "soup")
@@ -164,7 +165,7 @@ class Evaluator:
     cache: Cache
     known: KnownLogits
     directory: Path
-    device: torch.device
+    device: "torch.device"
     _models: dict[tuple[str, str], Model] = field(default_factory=dict)
     """By target domain and name: whose logits are written."""
     _states: list[Model] = field(default_factory=list)
@@ -180,6 +181,9 @@ class Evaluator:
             self._compute(job, examples, progress)
 
     def _compute(self, job: Job, examples: dict[tuple[str, Split], Examples], progress: Progress) -> None:
+        from oodtune.evaluate.logits import compute_logits
+        from oodtune.model.initial import load_network
+
         network = load_network(job.spec, job.weights_path).to(self.device)
         total, done = sum(len(one.labels) for one in examples.values()), 0
         for (domain, split), one in examples.items():

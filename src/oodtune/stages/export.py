@@ -71,6 +71,10 @@ def run(
 def _read_selection(selection: Artifact, predictions: Predictions, allow_oracle: bool) -> dict[str, Any]:
     check_made_from(selection, {"predictions": predictions.artifact}, "oodtune select")
     chosen: dict[str, Any] = json.loads((selection.path / "selection.json").read_text(encoding="utf-8"))
+    if chosen.get("refused"):
+        raise SelectionError(
+            f"{selection.path}: expected a choice that may ship, found one that was refused: {chosen['refused']}"
+        )
     if chosen["rule"] == "oracle" and not allow_oracle:
         raise SelectionError(
             f"{selection.path}: expected a choice without a look at {chosen['target_domain']}, found the oracle's, "

@@ -1,19 +1,17 @@
 """`cache` -> `init`: the pretrained backbone, and for every target domain the head its trials start from."""
 
 from pathlib import Path
-from typing import Self
-
-import torch
+from typing import TYPE_CHECKING, Self
 
 from oodtune.artifact import create_artifact
 from oodtune.config import BackboneConfig, Config, HeldOut, ProbeConfig, StageParams
-from oodtune.data.cache import open_cache
+from oodtune.data.cache import Cache, open_cache
 from oodtune.evaluate.metrics import accuracy
-from oodtune.model.initial import InitialStates, save_backbone, save_head
-from oodtune.model.network import Network
-from oodtune.model.weights import digest_weights
-from oodtune.stages.features import SplitFeatures, extract_features, network_spec, pretrained_network
-from oodtune.train.probe import fit_probe
+from oodtune.stages.shared import make_shared
+
+if TYPE_CHECKING:
+    from oodtune.model.network import Network
+    from oodtune.stages.features import SplitFeatures
 
 
 class Params(StageParams):
@@ -27,18 +25,28 @@ class Params(StageParams):
         return cls(backbone=config.backbone, probe=config.probe, target_domains=config.sweep.target_domains)
 
 
-def run(cache: Path | str, out: Path | str, params: Params, device: str = "auto") -> None:
+def run(cache: Path | str, out: Path | str, params: Params, device: str = "auto", shared_dir: Path | str = "") -> None:
     """Write an `init` artifact.
 
     Features of the frozen backbone are extracted once; the head of a target domain is fitted on the
-    in-splits of the other domains only, so no image of the target enters its trials.
+    in-splits of the other domains only, so no image of the target enters its trials. With a `shared_dir`, it is
+    kept there and `out` refers to it.
     """
     opened = open_cache(Path(cache))
     for target in params.target_domains:
         opened.source_domains(target)  # a wrong name is found before any work
+    made_from = {"cache": opened.artifact.digest, "params": params.to_json()}
+    make_shared(Path(out), "init", made_from, lambda place: _write(place, opened, params, device), shared_dir)
+
+
+def _write(out: Path, opened: Cache, params: Params, device: str) -> None:
+    from oodtune.model.initial import InitialStates, save_backbone, save_head
+    from oodtune.model.weights import digest_weights
+    from oodtune.stages.features import extract_features, network_spec, pretrained_network
+
     network = pretrained_network(opened, params.backbone)
     features = extract_features(network, opened, device)
-    with create_artifact(Path(out), "init", params, {"cache": opened.artifact}) as writer:
+    with create_artifact(out, "init", params, {"cache": opened.artifact}) as writer:
         save_backbone(network, writer.path)
         digests, probe_accuracy = {}, {}
         for target in params.target_domains:
@@ -52,12 +60,16 @@ def run(cache: Path | str, out: Path | str, params: Params, device: str = "auto"
 
 
 def _probe(
-    network: Network,
-    features: SplitFeatures,
+    network: "Network",
+    features: "SplitFeatures",
     sources: tuple[str, ...],
     config: ProbeConfig,
 ) -> dict[str, float]:
     """Put the probed head of `sources` into `network`; return its accuracy on each source out-split."""
+    import torch
+
+    from oodtune.train.probe import fit_probe
+
     inner = [features[domain, "in"] for domain in sources]
     head = fit_probe(
         torch.cat([one.features for one in inner]),

@@ -12,6 +12,7 @@ from oodtune.data.notice import render_notice
 from oodtune.data.place import place_images
 from oodtune.progress import progress_bar
 from oodtune.stages.check import JSON, PAGE, check_images
+from oodtune.stages.shared import make_shared
 
 DOWNLOADS_DIR = Path(".oodtune/downloads")
 """Archives are kept here, so that changing a split does not fetch them again."""
@@ -21,18 +22,38 @@ class Params(StageParams):
     data: DataConfig
 
 
-def run(out: Path | str, params: Params, downloads_dir: Path | str = DOWNLOADS_DIR) -> None:
+def run(
+    out: Path | str,
+    params: Params,
+    downloads_dir: Path | str = DOWNLOADS_DIR,
+    data_rev: str = "",
+    shared_dir: Path | str = "",
+) -> None:
     """Write a `dataset` artifact. Raises DataError if the images are not fit for training.
 
-    What the check found is in the dataset; of images that are refused, it is left in `<out>.check`.
+    What the check found is in the dataset; of images that are refused, it is left in `<out>.check`. `data_rev`, a
+    commit, is used in place of `data.dvc.rev`. With a `shared_dir`, images and downloads are kept there, and `out`
+    refers to them; what is there already is taken unread if the settings name images that never change.
     """
-    out = Path(out)
+    at_rev = Params(data=params.data.at_revision(data_rev)) if data_rev else params
+    downloads = Path(shared_dir) / "downloads" if str(shared_dir) else Path(downloads_dir)
+    make_shared(
+        Path(out),
+        "dataset",
+        {"params": at_rev.to_json()},
+        lambda place: _write(place, at_rev, downloads),
+        shared_dir,
+        again=not at_rev.data.is_fixed,
+    )
+
+
+def _write(out: Path, params: Params, downloads_dir: Path) -> None:
     report_dir = out.with_name(f"{out.name}.check")
     recorded = Params(data=params.data.without_places())
     with create_artifact(out, "dataset", recorded) as writer:
         images_dir = writer.path / "images"
         images_dir.mkdir()
-        checked = check_images(params.data, images_dir, Path(downloads_dir), report_dir)
+        checked = check_images(params.data, images_dir, downloads_dir, report_dir)
         report, rows, hashes = checked.verdict.report, checked.verdict.rows, checked.verdict.hashes
         with progress_bar("Copy") as progress:
             place_images(checked.listing, hashes, images_dir, progress)

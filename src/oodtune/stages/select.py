@@ -6,9 +6,9 @@ from pathlib import Path
 
 from oodtune.artifact import create_artifact, write_json
 from oodtune.config import SelectConfig, StageParams
-from oodtune.errors import ArtifactError, UserError
+from oodtune.errors import ArtifactError, SelectionError, UserError
 from oodtune.evaluate.calibration import fit_temperature
-from oodtune.evaluate.choice import Candidate, Choice, Pick
+from oodtune.evaluate.choice import Candidate, Choice, Margin, Pick
 from oodtune.evaluate.gate import check_margin, keep_out, limits, measure_margin
 from oodtune.evaluate.predictions import Model, Predictions, open_predictions
 from oodtune.evaluate.reasons import explain, write_out
@@ -43,27 +43,37 @@ def run(predictions: Path | str, out: Path | str, params: Params) -> None:
     the rule goes by; ConfigError if `select.row` is unknown.
     """
     opened = open_predictions(Path(predictions))
-    scores = {score.model: score for score in score_models(opened)}
-    choice = _choose(opened, scores, params.select)
-    with create_artifact(Path(out), "selection", params, {"predictions": opened.artifact}) as writer:
+    choice = choose(opened, params.select)
+    if choice.refused is not None:
+        raise SelectionError(choice.refused)
+    write(Path(out), opened, choice, params)
+
+
+def write(out: Path, opened: Predictions, choice: Choice, params: Params) -> None:
+    """Write the `selection` artifact of a choice made from `opened`."""
+    with create_artifact(out, "selection", params, {"predictions": opened.artifact}) as writer:
         winner = choice.winner.model_dump(mode="json")
         write_json(writer.path / "selection.json", choice.model_dump(mode="json"))
         (writer.path / "selection.md").write_text(write_out(choice), encoding="utf-8")
-        writer.details.update(winner=winner, target_domain=choice.target_domain, rule=choice.rule)
+        writer.details.update(
+            winner=winner, target_domain=choice.target_domain, rule=choice.rule, refused=choice.refused
+        )
 
 
-def _choose(predictions: Predictions, scores: Mapping[Model, Score], config: SelectConfig) -> Choice:
+def choose(predictions: Predictions, config: SelectConfig) -> Choice:
+    """Return the choice, also one that `select` refuses: it says why. Raises as `run` does for all else."""
+    scores = {score.model: score for score in score_models(predictions)}
     targets, shipped = targets_of(scores), config.target_domain
     if shipped not in targets:
         raise ArtifactError(
             f"{predictions.artifact.path}: expected models for target domain {shipped!r}, found only {targets}; "
             "change select.target_domain, or train trials for it"
         )
-    decision = _decide(scores, shipped, config)
+    decision, refused = _decide_or_refuse(scores, shipped, config)
     winner = scores[decision.winner]
     baseline = sorted({m.recipe for m in scores if m.target_domain == shipped and m.row == config.baseline})
     margin = measure_margin(decision.observed, winner.model.recipe, baseline, config.margin_level)
-    check_margin(margin, winner.model.recipe, config)
+    refused = refused or _refusal_of_margin(margin, winner.model.recipe, config)
     seen = domains_seen(winner, decision.observed, config.rule)
     picks, no_pick = _pick_others(scores, config, [target for target in targets if target != shipped])
     choice = Choice(
@@ -80,10 +90,28 @@ def _choose(predictions: Predictions, scores: Mapping[Model, Score], config: Sel
         candidates=tuple(_candidate(one, decision, scores) for one in decision.ranked),
         scored_on=seen,
         margin=margin,
+        refused=refused,
         reasons=(),
     )
     num_models = sum(model.target_domain == shipped for model in scores)
     return choice.model_copy(update={"reasons": explain(choice, num_models, no_pick)})
+
+
+def _decide_or_refuse(scores: Mapping[Model, Score], target: str, config: SelectConfig) -> tuple[Decision, str | None]:
+    """Return the decision and, if no model meets the limits, what the nearest misses: it is then one without limits."""
+    try:
+        return _decide(scores, target, config), None
+    except SelectionError as error:
+        ranked = rank(list(scores.values()), target, config.rule, config.row)
+        return Decision(observe(list(scores.values()), target, config.rule), ranked, {}), str(error)
+
+
+def _refusal_of_margin(margin: Margin | None, recipe: str, config: SelectConfig) -> str | None:
+    try:
+        check_margin(margin, recipe, config)
+    except SelectionError as error:
+        return str(error)
+    return None
 
 
 def _decide(scores: Mapping[Model, Score], target: str, config: SelectConfig) -> Decision:

@@ -3,16 +3,17 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-from oodtune.artifact import Artifact, ArtifactWriter, create_artifact, open_artifact
-from oodtune.config import AugmentConfig, Config, MethodConfig, StageParams, TrainConfig
+from oodtune.artifact import Artifact, ArtifactWriter, create_artifact, open_artifact, write_json
+from oodtune.config import AugmentConfig, MethodConfig, StageParams, TrainConfig
 from oodtune.errors import ConfigError, Stopped, TrainingError
 from oodtune.progress import Progress, progress_bar
 from oodtune.stages.tracking import Tracking, open_tracking
+from oodtune.stages.trial_cost import COST, TrialCost, describe_device
 from oodtune.stages.trial_log import TrialLog
 from oodtune.stages.trials import TRAJECTORY, WEIGHTS, trajectory_file
 from oodtune.trial import Trial, TrialRecord
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
     from oodtune.stages.feed import Feed
     from oodtune.train.history import History, Snapshot, State
     from oodtune.train.loop import Recipe, Surroundings
+    from oodtune.train.ranks import Ranks
+
+
+class Settings(Protocol):
+    """The sections that a trial's settings are taken from: a `Config` has them."""
+
+    @property
+    def augment(self) -> AugmentConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def methods(self) -> dict[str, MethodConfig]: ...
 
 
 class Params(StageParams):
@@ -33,28 +46,11 @@ class Params(StageParams):
     """Of this trial's method only: changing another method retrains nothing here."""
 
     @classmethod
-    def for_trial(cls, config: Config, trial: Trial) -> Self:
+    def for_trial(cls, config: Settings, trial: Trial) -> Self:
         """Raises ConfigError if the trial's method is not in `config.methods`."""
         if trial.method not in config.methods:
             raise ConfigError(f"method: expected one of {sorted(config.methods)}, found {trial.method!r}")
         return cls(augment=config.augment, train=config.train, method=config.methods[trial.method])
-
-
-class PlannedTrial(StageParams):
-    """A trial and its settings in one text, as the items of a Kubeflow loop must be."""
-
-    trial: Trial
-    params: Params
-
-
-def run_planned(cache: Path | str, init: Path | str, out: Path | str, item: str, device: str = "auto") -> None:
-    """Run the trial that `plan.run` described as `item`. Exits as the command line does if a signal stops it."""
-    planned = PlannedTrial.from_json(item)
-    try:
-        run(cache, init, out, planned.params, planned.trial, device)
-    except Stopped as stopped:
-        print(f"stopped: {stopped}", file=sys.stderr)
-        sys.exit(stopped.exit_code)
 
 
 def run(
@@ -67,6 +63,8 @@ def run(
     progress: Progress | None = None,
 ) -> None:
     """Write a `trial` artifact: the weights that the method keeps, and what was measured on the way.
+
+    Beside the listed files lies `cost.json`, a `TrialCost`: time and energy differ from run to run.
 
     How it goes on is reported to `progress`; without one, a bar shows it. Under `torchrun` all processes train one
     network, each on its part of every batch; the first of them writes.
@@ -110,6 +108,7 @@ def run(
                 log = TrialLog(writer.path, averages=params.method.average == "sma")  # swad has none until its end
                 told = replace(around, log=partial(_tell, log, tracking), keep=partial(_keep_state, writer.path))
                 history = _train(network, feed, recipe, told, trial, writer.notes_dir, progress)
+                _write_cost(writer, history, ranks)
                 tracking.finish(_finish(writer, trial, opened_init, init_digest, history, network.statistics_move))
 
 
@@ -170,6 +169,13 @@ def _finish(
     )
     writer.details.update(record.model_dump(mode="json"))
     return record
+
+
+def _write_cost(writer: ArtifactWriter, history: "History", ranks: "Ranks") -> None:
+    """Write what the trial took: a measurement, so the manifest does not list it."""
+    cost = TrialCost(**asdict(history.spent), device=describe_device(ranks.device), num_processes=ranks.count)
+    write_json(writer.path / COST, cost.model_dump(mode="json"))
+    writer.unlisted.add(COST)
 
 
 def _keep_state(directory: Path, step: int, state: "State") -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from oodtune.artifact import MANIFEST, Artifact, open_artifact
 from oodtune.config import SweepConfig
 from oodtune.errors import ArtifactError
+from oodtune.reference import REFERENCE
+from oodtune.stages.failures import recorded_failures
 from oodtune.trial import Trial, TrialRecord, plan_trials, state_name
 
 WEIGHTS = "weights.safetensors"
@@ -60,7 +62,7 @@ def trajectory_file(step: int) -> str:
 
 def open_trials(paths: Sequence[Path | str], verify: bool = True) -> dict[str, OpenTrial]:
     """Open trials, by name. A path is a `trial` artifact, or a directory that holds some."""
-    trials = [_open_trial(path, verify) for path in _expand(paths)]
+    trials = [_open_trial(path, verify) for path in expand(paths)]
     return {trial.name: trial for trial in sorted(trials, key=lambda one: one.name)}
 
 
@@ -73,6 +75,7 @@ def open_planned_trials(paths: Sequence[Path | str], sweep: SweepConfig) -> Plan
     found = open_trials(paths)
     planned: list[Trial] = plan_trials(sweep)
     missing = tuple(trial.name for trial in planned if trial.name not in found)
+    failed = [f"{name}: {reason}" for name, reason in recorded_failures(paths).items() if name in missing]
     by_target: dict[str, list[OpenTrial]] = {target: [] for target in sweep.target_domains}
     for trial in planned:
         if trial.name in found:
@@ -81,10 +84,12 @@ def open_planned_trials(paths: Sequence[Path | str], sweep: SweepConfig) -> Plan
     if empty:
         raise ArtifactError(
             f"expected trials for every target domain of the sweep, found {len(planned) - len(missing)} of "
-            f"{len(planned)} trials and none for {', '.join(empty)}; run `oodtune sweep`, or `oodtune train` for them"
+            f"{len(planned)} trials and none for {', '.join(empty)}{_why(failed)}; run `oodtune sweep`, or "
+            "`oodtune train` for them"
         )
     if missing:
-        print(f"warning: {len(missing)} of {len(planned)} planned trials are missing: {_few(missing)}", file=sys.stderr)
+        text = f"warning: {len(missing)} of {len(planned)} planned trials are missing: {_few(missing)}{_why(failed)}"
+        print(text, file=sys.stderr)
     return PlannedTrials(by_target, missing)
 
 
@@ -115,6 +120,10 @@ def _difference(first: TrialRecord, other: TrialRecord) -> str:
     return ", ".join(f"{name} {getattr(other.network, name)!s}" for name in different)
 
 
+def _why(failed: Sequence[str]) -> str:
+    return f" ({len(failed)} failed: {_few(failed)})" if failed else ""
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -124,11 +133,16 @@ def _open_trial(path: Path, verify: bool) -> OpenTrial:
     return OpenTrial(artifact, TrialRecord.model_validate(artifact.details))
 
 
-def _expand(paths: Sequence[Path | str]) -> list[Path]:
-    expanded = []
+def expand(paths: Sequence[Path | str]) -> list[Path]:
+    """Return the trials that are meant: paths that are one, or refer to one; of other directories, those in them."""
+    expanded: list[Path] = []
     for path in map(Path, paths):
-        if (path / MANIFEST).exists() or not path.is_dir():
+        if _is_trial(path) or not path.is_dir():
             expanded.append(path)
         else:
-            expanded += sorted(manifest.parent for manifest in path.glob(f"*/{MANIFEST}"))
+            expanded += sorted(inner for inner in path.iterdir() if inner.is_dir() and _is_trial(inner))
     return expanded
+
+
+def _is_trial(path: Path) -> bool:
+    return (path / MANIFEST).exists() or (path / REFERENCE).exists()

@@ -51,6 +51,12 @@ def list_dvc(config: DataConfig, _work_dir: Path, downloads_dir: Path, progress:
     return Listing(tuple(listed), tuple(_describe(images, settings, commit)))
 
 
+def resolve_revision(config: DvcConfig, work_dir: Path) -> str:
+    """Return the commit that `config.rev` is now. Raises UserError if there is no such repository or revision."""
+    with _open_repo(config, work_dir) as repo:
+        return str(repo.get_rev())
+
+
 @contextmanager
 def _open_repo(config: DvcConfig, store_dir: Path) -> Iterator[Any]:
     """Yield DVC's view of the repository at `config.rev`; nothing is checked out."""

@@ -1,0 +1,26 @@
+"""What tests of several files share. kfp takes seconds to import: only tests that need it pay for it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.fixtures.kubeflow import StubbedKubeflow
+
+
+@pytest.fixture(scope="session")
+def kubeflow_process() -> "Iterator[StubbedKubeflow]":
+    from tests.fixtures.kubeflow import stub_kubeflow
+
+    with stub_kubeflow() as stub:
+        yield stub
+
+
+@pytest.fixture
+def kubeflow(kubeflow_process: "StubbedKubeflow", monkeypatch: pytest.MonkeyPatch) -> "StubbedKubeflow":
+    """Return a stand-in for a cluster's API server that knows nothing yet, and no login."""
+    for name in ("OODTUNE_KFP_TOKEN", "OODTUNE_KFP_COOKIES", "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_SA_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    kubeflow_process.reset()
+    return kubeflow_process
