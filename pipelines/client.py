@@ -19,8 +19,8 @@ from kfp_server_api import (
     V2beta1Run,
 )
 
+from oodtune.errors import ClusterError
 from pipelines.connection import (
-    ClusterError,
     ConflictError,
     Endpoint,
     NotFoundError,

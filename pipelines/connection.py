@@ -14,17 +14,13 @@ from kfp_server_api import ApiClient, ApiException, Configuration
 from kfp_server_api.rest import RESTClientObject
 from urllib3 import exceptions as http
 
-from oodtune.errors import UserError
+from oodtune.errors import ClusterError, UserError
 
 HOW_TO_LOG_IN = "pass --token-file, --cookies-file or --service-account-token with a login that has not expired"
 _LONGEST_WAIT_S = 30.0
 _LONGEST_MESSAGE = 400
 _VERB = re.compile(r":\w+$")
 """`runs/{id}:terminate` and its like: doing it twice is doing it once."""
-
-
-class ClusterError(UserError):
-    """The cluster refuses what it was asked for."""
 
 
 class NotFoundError(ClusterError):

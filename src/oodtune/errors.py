@@ -29,6 +29,14 @@ class ParityError(UserError):
     """An exported model does not predict what the evaluated model predicted."""
 
 
+class RegistryError(UserError):
+    """The registry cannot be used, or does not hold what was asked for."""
+
+
+class ClusterError(UserError):
+    """A cluster cannot be used, refuses what was asked of it, or did not do it."""
+
+
 class Stopped(Exception):  # noqa: N818  (nothing is wrong)
     """A signal asked for an end, and the work so far is safe: the CLI prints it and exits with 128 + the signal."""
 

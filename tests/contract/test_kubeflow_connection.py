@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from oodtune.errors import UserError
+from oodtune.errors import ClusterError, UserError
 from pipelines.client import Client
 from pipelines.connection import (
-    ClusterError,
     ConflictError,
     Endpoint,
     Login,

@@ -2,10 +2,9 @@
 
 import pytest
 
-from oodtune.errors import UserError
+from oodtune.errors import ClusterError, UserError
 from pipelines.compile import Compiled
 from pipelines.connection import (
-    ClusterError,
     NotFoundError,
 )
 from pipelines.schedule import Schedule, delete, disable, parse_cron, schedule

@@ -14,9 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from oodtune.cli.pipeline import app
-from oodtune.errors import UserError
+from oodtune.errors import ClusterError, UserError
 from pipelines.connection import (
-    ClusterError,
     NotFoundError,
 )
 from pipelines.schedule import Schedule, schedule

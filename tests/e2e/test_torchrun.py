@@ -1,11 +1,11 @@
-"""`torchrun ... -m oodtune train`: two processes on CPUs train one network, to what one process makes of it."""
+"""Two processes on CPUs train one network, to what one process makes of it: forked, and as `torchrun` starts them."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from oodtune.artifact import open_artifact
 from oodtune.config import Config
 from oodtune.stages import cache, init, prepare, train
 from oodtune.trial import Trial
+from tests.fixtures.forked_ranks import ForkedRanks, fork_ranks
 from tests.fixtures.tiny_sweep import tiny_config, tiny_settings, write_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("torchrun"), pytest.mark.timeout(600)]
@@ -34,6 +35,7 @@ SECTIONS: dict[str, dict[str, object]] = {
         }
     },
 }
+TRIAL = Trial(target_domain="inverted", method="everything", learning_rate=1e-4, weight_decay=1e-4, seed=0)
 TOLERANCE = 2e-5
 """Of weights after 40 steps of AdamW at a rate of 1e-4: a fiftieth of what they may have moved."""
 
@@ -61,29 +63,22 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors
 
 
-def wait_for_step(directory: Path, process: subprocess.Popen[str], out: str, step: int) -> None:
+def wait_for_step(directory: Path, out: str, step: int, is_running: Callable[[], bool]) -> None:
     notes = directory / f".{out}.partial" / "notes"
     while max((int(path.name[:9]) for path in notes.glob("*-*.safetensors")), default=0) < step:
-        assert process.poll() is None, finish(process)
+        assert is_running()
         time.sleep(0.002)
 
 
-def kill_all(process: subprocess.Popen[str], directory: Path) -> None:
-    """Kill torchrun and its workers, which are in sessions of their own."""
-    process.kill()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if (entry / "cwd").readlink() == directory:
-                os.kill(int(entry.name), signal.SIGKILL)
-        except (OSError, ProcessLookupError):  # another's, or gone
-            continue
-    finish(process)
+def fork(directory: Path, config: Config, out: str) -> ForkedRanks:
+    """Start what `start` starts, without torchrun and its imports."""
+    params = train.Params.for_trial(config, TRIAL)
+    return fork_ranks(2, train.run, directory / "cache", directory / "init", directory / out, params, TRIAL)
 
 
 def train_alone(directory: Path, config: Config) -> Path:
-    trial = Trial(target_domain="inverted", method="everything", learning_rate=1e-4, weight_decay=1e-4, seed=0)
     out = directory / "alone"
-    train.run(directory / "cache", directory / "init", out, train.Params.for_trial(config, trial), trial, "cpu")
+    train.run(directory / "cache", directory / "init", out, train.Params.for_trial(config, TRIAL), TRIAL, "cpu")
     return out
 
 
@@ -107,9 +102,8 @@ def log_of(path: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def both(project: tuple[Path, Config]) -> Path:
-    """Return the trial that two processes made, and nothing disturbed."""
-    code, errors = finish(start(project[0], "both"))
-    assert code == 0, errors
+    """Return the trial that two forked processes made, and nothing disturbed."""
+    assert fork(*project, "both").join() == [0, 0]
     return project[0] / "both"
 
 
@@ -117,15 +111,15 @@ def test_two_processes_train_what_one_trains(project: tuple[Path, Config], both:
     assert_close(both, train_alone(*project))
 
 
-def test_two_processes_go_on_after_a_kill_and_after_a_signal_to_the_same_bytes(
+def test_two_processes_go_on_after_a_kill_and_under_torchrun_after_a_signal_to_the_same_bytes(
     project: tuple[Path, Config], both: Path
 ) -> None:
     directory, _ = project
+    ranks = fork(*project, "again")
+    wait_for_step(directory, "again", 5, ranks.are_running)
+    ranks.kill()
     process = start(directory, "again")
-    wait_for_step(directory, process, "again", 5)
-    kill_all(process, directory)
-    process = start(directory, "again")
-    wait_for_step(directory, process, "again", 15)
+    wait_for_step(directory, "again", 15, lambda: process.poll() is None)
     process.terminate()  # torchrun tells its processes
     code, errors = finish(process)
     assert code != 0

@@ -110,6 +110,20 @@ def test_a_hash_that_the_stage_knows_is_not_computed_again(tmp_path: Path) -> No
     assert files == {"known": "0" * 64, "unknown": hashlib.sha256(b"unknown").hexdigest()}
 
 
+def test_a_measurement_is_no_part_of_what_an_artifact_is(tmp_path: Path) -> None:
+    for name, seconds in (("a", "1.5"), ("b", "2.5")):
+        with create_artifact(tmp_path / name, "trial") as writer:
+            (writer.path / "weights").write_text("heavy")
+            (writer.path / "cost.json").write_text(seconds)
+            writer.unlisted.add("cost.json")
+    first, second = (open_artifact(tmp_path / name, "trial") for name in ("a", "b"))
+    assert first.digest == second.digest
+    assert list(first.manifest.files) == ["weights"]
+    assert (tmp_path / "b" / "cost.json").read_text() == "2.5"
+    (tmp_path / "b" / "cost.json").unlink()
+    open_artifact(tmp_path / "b", "trial")
+
+
 def test_the_first_damaged_file_in_order_is_named(tmp_path: Path) -> None:
     with create_artifact(tmp_path / "a", "trial") as writer:
         for n in range(50):

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from oodtune.errors import UserError
+from oodtune.errors import ClusterError
 
 if TYPE_CHECKING:
     from kubernetes import client
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 REQUEST_TIMEOUT_S: Final = 30
 DEFAULT_NAMESPACE: Final = "default"
 _POD_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-
-class ClusterError(UserError):
-    """The cluster refuses, cannot be reached, or does not do what was asked for."""
 
 
 @dataclass(frozen=True)

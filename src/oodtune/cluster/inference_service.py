@@ -4,9 +4,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
-from oodtune.cluster.connection import REQUEST_TIMEOUT_S, Cluster, ClusterError, explained, status_of
+from oodtune.cluster.connection import REQUEST_TIMEOUT_S, Cluster, explained, status_of
 from oodtune.cluster.smoke import READY_PATH
 from oodtune.config.deploy import DeployConfig
+from oodtune.errors import ClusterError
 
 GROUP: Final = "serving.kserve.io"
 VERSION: Final = "v1beta1"

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from oodtune.cluster.connection import Cluster, ClusterError, cause_of, explained, is_passing
+from oodtune.cluster.connection import Cluster, cause_of, explained, is_passing
 from oodtune.cluster.diagnosis import is_hopeless, list_pods, list_warnings, trouble
 from oodtune.cluster.inference_service import NEEDS, POD_LABEL, Body, Status, build, put_back, read, write
 from oodtune.cluster.smoke import SmokeError, ask_model
 from oodtune.config.deploy import DeployConfig
-from oodtune.errors import Stopped
+from oodtune.errors import ClusterError, Stopped
 
 if TYPE_CHECKING:
     from kubernetes.client import V1Pod

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 from oodtune.cluster.connection import (
     REQUEST_TIMEOUT_S,
     Cluster,
-    ClusterError,
     cause_of,
     explained,
     is_passing,
@@ -17,7 +16,7 @@ from oodtune.cluster.connection import (
 from oodtune.cluster.diagnosis import list_pods, list_warnings, trouble
 from oodtune.cluster.pod_patch import build_patch
 from oodtune.config.resources import ResourcesConfig
-from oodtune.errors import Stopped, TrainingError
+from oodtune.errors import ClusterError, Stopped, TrainingError
 
 if TYPE_CHECKING:
     from kubeflow.trainer import TrainerClient

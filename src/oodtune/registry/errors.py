@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from oodtune.errors import UserError
+from oodtune.errors import RegistryError
 
 _CREDENTIALS: Final = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 _NO_CREDENTIALS: Final = (
@@ -13,10 +13,6 @@ _NO_CREDENTIALS: Final = (
     "CredentialRetrievalError",
     "ProfileNotFound",
 )
-
-
-class RegistryError(UserError):
-    """The registry cannot be used, or does not hold what was asked for."""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oodtune.artifact import MANIFEST
 from oodtune.config import describe_validation_error
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 from oodtune.registry.objects import Objects
 
 LEDGER: Final = "versions.json"

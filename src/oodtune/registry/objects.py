@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from oodtune.registry.errors import RegistryError, explain, status_of
+from oodtune.errors import RegistryError
+from oodtune.registry.errors import explain, status_of
 from oodtune.registry.place import Place
 
 _LOST: Final = (404, 409, 412)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from oodtune.config.publish import BUCKET, FOLDER
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 
 PRODUCTION: Final = "production"
 _PUBLISHED: Final = re.compile(r"(?P<model>.+)/versions/(?P<version>[0-9]{6,}-[0-9a-f]{12})/?")

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oodtune.config import describe_validation_error
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 from oodtune.registry.ledger import choose_version, list_finished
 from oodtune.registry.objects import Objects
 

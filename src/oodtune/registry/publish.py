@@ -3,8 +3,8 @@
 import hashlib
 
 from oodtune.artifact import MANIFEST, Artifact
+from oodtune.errors import RegistryError
 from oodtune.progress import Progress, silent
-from oodtune.registry.errors import RegistryError
 from oodtune.registry.ledger import claim_version, path_of, read_versions
 from oodtune.registry.objects import Objects
 from oodtune.registry.transfer import Transfer, upload_files

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from oodtune.artifact import MANIFEST, Manifest, open_artifact
-from oodtune.errors import ArtifactError
+from oodtune.errors import ArtifactError, RegistryError
 from oodtune.locks import lock_file
 from oodtune.progress import Progress, silent
-from oodtune.registry.errors import RegistryError, explain
+from oodtune.registry.errors import explain
 from oodtune.registry.ledger import choose_version, path_of, read_versions
 from oodtune.registry.objects import Objects, open_objects
 from oodtune.registry.place import PRODUCTION, parse_address

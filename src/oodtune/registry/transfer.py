@@ -10,10 +10,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from oodtune.errors import RegistryError
 from oodtune.hashing import hash_file
 from oodtune.parallel import map_in_threads
 from oodtune.progress import Progress
-from oodtune.registry.errors import RegistryError, explain
+from oodtune.registry.errors import explain
 from oodtune.registry.objects import Objects
 
 _MB: Final = 1_000_000

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from oodtune.artifact import MANIFEST
+from oodtune.artifact import MANIFEST, write_json
 from oodtune.evaluate.predictions import Model, open_predictions
 from oodtune.reference import read_reference, write_reference
 from oodtune.stages import select
@@ -37,6 +37,7 @@ def run(
 
 def _hand_on(winner: Model, trials: Sequence[Path | str], members: Path) -> None:
     members.mkdir(parents=True, exist_ok=True)
+    write_json(members / "winner.json", {"name": winner.name, "kind": winner.kind})
     if winner.kind == "soup":
         return
     wanted = {trial_of(name) for name in (winner.members or (winner.name,))}

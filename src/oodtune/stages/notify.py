@@ -7,6 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from time import sleep
 from typing import Protocol
+from urllib.error import HTTPError
 
 from oodtune.config import NotifyConfig, StageParams
 
@@ -67,7 +68,9 @@ def _post(url: str, body: dict[str, str]) -> None:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
                 return
         except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that is none
-            problem = error
+            problem = str(error)
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
             if attempt < ATTEMPTS:
                 sleep(PAUSE_S * attempt)
     host = url.split("/")[2].rpartition("@")[2]  # what follows it is a secret in the addresses of chat services

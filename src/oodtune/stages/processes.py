@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from oodtune.errors import Stopped, TrainingError
+from oodtune.errors import ClusterError, Stopped, TrainingError
 
 _KEPT_LINES = 200
 """Of the end of the output, where the reason of a failure is looked for."""
@@ -18,6 +18,7 @@ _KEPT_LINES = 200
 def run_processes(count: int, cache: Path | str, init: Path | str, out: Path, item: str) -> None:
     """Train the trial `item` with `count` processes. Raises TrainingError with its own words, Stopped after a signal.
 
+    Raises ClusterError if it ended without words: that is no failure of the trial, and another attempt may do better.
     torchrun ends with a code of its own whatever happened, so the reason is read from what the first rank said.
     """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "oodtune"]
@@ -40,8 +41,12 @@ def run_processes(count: int, cache: Path | str, init: Path | str, out: Path, it
         raise Stopped(f"{out.name} by signal {received[0]}; run it again: it goes on from its checkpoint", received[0])
     if code:
         errors = [line.partition("error: ")[2] for line in last if "error: " in line]
-        reason = errors[0] if errors else f"ended with code {code} and no words; it was killed or ran out of memory"
-        raise TrainingError(f"{count} processes: {reason}")
+        if errors:
+            raise TrainingError(f"{count} processes: {errors[0]}")
+        raise ClusterError(
+            f"{out.name}: {count} processes ended with code {code} and no words: one was killed, or memory ran out; "
+            "run it again: it goes on from its checkpoint"
+        )
 
 
 @contextmanager

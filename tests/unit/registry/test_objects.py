@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 from oodtune.registry.objects import Objects, Stored, open_objects
 from oodtune.registry.place import Place
 from tests.fixtures.s3 import BUCKET, S3, free_ports

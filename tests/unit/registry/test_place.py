@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from oodtune.config.publish import PublishConfig
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 from oodtune.registry.place import Place, parse_address
 
 VERSION = "000003-ab12cd34ef56"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 from oodtune.registry.ledger import claim_version
 from oodtune.registry.objects import Objects, open_objects
 from oodtune.registry.production import promote, read_production, rollback

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 from oodtune.registry.ledger import claim_version, list_finished, read_versions
 from oodtune.registry.objects import Objects, open_objects
 from oodtune.registry.publish import publish_bundle

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oodtune.artifact import MANIFEST, Artifact, open_artifact
-from oodtune.registry.errors import RegistryError
+from oodtune.errors import RegistryError
 from oodtune.registry.ledger import claim_version
 from oodtune.registry.objects import Objects
 from oodtune.registry.production import promote

@@ -1,10 +1,12 @@
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from oodtune.config import Config
+from oodtune.config import Config, PublishConfig
 from oodtune.trial import plan_trials
+from tests.fixtures.s3 import BUCKET, S3, serve_s3
 from tests.fixtures.tiny_sweep import tiny_config
 
 
@@ -41,3 +43,18 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     evaluate.run(made.cache, made.trials, made.soups, made.predictions, evaluate.Params.from_config(config))
     select.run(made.predictions, made.selection, select.Params.from_config(config))
     return made
+
+
+@pytest.fixture(scope="session")
+def registry_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with serve_s3(tmp_path_factory.mktemp("registry")) as s3:
+        yield s3
+
+
+@pytest.fixture
+def registry(registry_service: S3, request: pytest.FixtureRequest) -> Iterator[PublishConfig]:
+    """Settings of a registry that is empty: every test has a model of its own in it."""
+    with registry_service.use_here():
+        yield PublishConfig(
+            url=f"s3://{BUCKET}/stages", endpoint_url=registry_service.endpoint_url, name=request.node.originalname
+        )

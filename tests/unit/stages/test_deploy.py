@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from oodtune.artifact import open_artifact
-from oodtune.cluster.connection import ClusterError
 from oodtune.config.deploy import DeployConfig
-from oodtune.errors import ConfigError, Stopped
+from oodtune.errors import ClusterError, ConfigError, Stopped
 from oodtune.stages import deploy
 from tests.fixtures.kubernetes_api import FakeCluster, serve_kubernetes, write_kubeconfig
 from tests.unit.tiny_bundle import tiny_bundle

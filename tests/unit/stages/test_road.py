@@ -18,7 +18,7 @@ from oodtune.model.initial import initial_network, load_network
 from oodtune.model.weights import digest_weights, load_weights, save_weights
 from oodtune.preprocess import decode_image, preprocess
 from oodtune.stages import cache as cache_stage
-from oodtune.stages import combine, evaluate, init, plan, prepare, select, train
+from oodtune.stages import combine, evaluate, init, prepare, select, train
 from oodtune.stages.feed import open_feed
 from oodtune.train.ranks import Ranks
 from oodtune.trial import SoupRecord, TrialRecord, plan_trials
@@ -97,13 +97,6 @@ def test_a_repeated_trial_is_equal_byte_for_byte(road: Road, tmp_path: Path) -> 
     train.run(road.cache, road.init, tmp_path / "again", train.Params.for_trial(road.config, trial), trial)
     for name in ("manifest.json", "weights.safetensors", "log.jsonl"):
         assert (tmp_path / "again" / name).read_bytes() == (road.directory / "trials" / trial.name / name).read_bytes()
-
-
-def test_a_planned_item_runs_the_same_trial(road: Road, tmp_path: Path) -> None:
-    items = plan.run(road.config.model_dump_json())
-    assert len(items) == len(road.trials)
-    train.run_planned(str(road.cache), str(road.init), str(tmp_path / "again"), items[0])
-    assert open_artifact(tmp_path / "again", "trial").digest == open_artifact(road.trials[0], "trial").digest
 
 
 def test_training_changes_the_backbone_and_leaves_batch_norm_statistics(road: Road) -> None:

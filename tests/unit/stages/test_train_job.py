@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from oodtune.artifact import create_artifact, open_artifact
-from oodtune.cluster.connection import ClusterError
-from oodtune.config import AugmentConfig, MethodConfig, ResourcesConfig, TrainConfig
+from oodtune.config import AugmentConfig, MethodConfig, PreprocessConfig, ResourcesConfig, TrainConfig
 from oodtune.config.resources import TaskConfig, VolumeConfig
-from oodtune.errors import ConfigError
+from oodtune.errors import ClusterError, ConfigError
 from oodtune.stages import train, train_job
 from oodtune.stages.failures import recorded_failures
 from oodtune.stages.planned import PlannedTrial
-from oodtune.trial import Trial
+from oodtune.trial import NetworkSpec, Trial, TrialRecord
 from tests.fixtures.kubernetes_api import FakeCluster, serve_kubernetes
 
 IMAGE = "registry/train@sha256:1"
@@ -108,6 +107,14 @@ def when(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def record_of(item: str) -> TrialRecord:
+    """Return what a trial of the plan says of itself when it is trained."""
+    preprocess = PreprocessConfig(size=32, interpolation="bicubic")
+    network = NetworkSpec(backbone="test_resnet", classes=("a", "b"), preprocess=preprocess)
+    trial = PlannedTrial.from_json(item).trial
+    return TrialRecord(trial=trial, network=network, init_digest="0", best_step=20, source_accuracy=0.5)
+
+
 def worker(work: Work, log: str = "step 10\nstep 20\n") -> threading.Thread:
     """Do in place of the pods what they are told: leave a trial at --out, and say so."""
 
@@ -116,6 +123,7 @@ def worker(work: Work, log: str = "step 10\nstep 20\n") -> threading.Thread:
         arguments = work.job()["spec"]["trainer"]["args"]
         with create_artifact(Path(arguments[arguments.index("--out") + 1]), "trial") as writer:
             (writer.path / "weights").write_text("trained")
+            writer.details.update(record_of(arguments[-1]).model_dump(mode="json"))
         work.cluster.change(trial="Complete", log=log)
 
     return in_background(act)
