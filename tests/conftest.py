@@ -1,7 +1,32 @@
-"""One thread per process: two workers share two cores, and OpenMP collapses when it has to share."""
+"""What holds for every test, and for the processes that tests start.
+
+One thread per process: two workers share two cores, and OpenMP collapses when it has to share.
+"""
 
 import os
+import sys
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that asks a hub must fail at once, here and everywhere
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+if sys.dont_write_bytecode:  # then every process compiles torch, timm and DVC from source: seconds, over and over
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")  # none beside the sources
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `--dist loadgroup` group: xdist 3.8 writes an item's group where pytest 9.2 no longer reads it, unnoticed.
+
+    Remove this with a pytest-xdist that groups again: pytest-dev/pytest-xdist#1386.
+    """
+    for item in items:
+        grouped = getattr(item, "_nodeid", item.nodeid)
+        if grouped != item.nodeid:
+            item._id = type(item.id).parse(grouped)

@@ -28,7 +28,7 @@ from tests.fixtures.s3 import BIN, BUCKET, S3, make_repository, serve_s3
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("s3"),
+    pytest.mark.xdist_group("pipelines"),
     # DVC's own: what a library of it deprecates, and clones that it forgets to close.
     pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*unclosed [pP]ack:ResourceWarning"),
