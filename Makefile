@@ -55,9 +55,9 @@ $(READY): requirements/dev.txt pyproject.toml | $(UV)
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 lock: | $(UV)  ## compile the locked requirements, one file per image
-	@$(COMPILE) --extra train --extra data --extra demo --extra pipeline --extra serve --extra registry --extra mlflow --extra cpu --extra dev -o requirements/dev.txt
-	@$(COMPILE) --no-annotate --extra train --extra data --extra mlflow --extra cpu -c requirements/dev.txt -o requirements/train.txt
-	@$(COMPILE) --no-annotate --extra train --extra data --extra mlflow --extra gpu -c requirements/dev.txt -o requirements/train-gpu.txt
+	@$(COMPILE) --extra train --extra data --extra demo --extra pipeline --extra cluster --extra serve --extra registry --extra mlflow --extra cpu --extra dev -o requirements/dev.txt
+	@$(COMPILE) --no-annotate --extra train --extra data --extra cluster --extra mlflow --extra cpu -c requirements/dev.txt -o requirements/train.txt
+	@$(COMPILE) --no-annotate --extra train --extra data --extra cluster --extra mlflow --extra gpu -c requirements/dev.txt -o requirements/train-gpu.txt
 	@$(COMPILE) --no-annotate --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
 	@$(COMPILE) --no-annotate --extra serve --extra registry --extra cpu -c requirements/dev.txt -o requirements/serve-cpu.txt
 	@$(COMPILE) --no-annotate --extra serve --extra registry --extra gpu -c requirements/dev.txt -o requirements/serve-gpu.txt

@@ -56,7 +56,7 @@ def connect(namespace: str | None = None, kubeconfig: Path | None = None) -> Clu
     except ModuleNotFoundError as error:
         if error.name != "kubernetes":
             raise
-        raise ClusterError('expected the package kubernetes, found none; pip install "oodtune[pipeline]"') from None
+        raise ClusterError('expected the package kubernetes, found none; pip install "oodtune[cluster]"') from None
     configuration = client.Configuration()
     if kubeconfig is None:
         try:

@@ -82,7 +82,7 @@ class TrainJobRun:
             from kubeflow.trainer import TrainerClient
         except ModuleNotFoundError as error:
             raise ClusterError(
-                f'expected the package kubeflow, found no {error.name}; pip install "oodtune[pipeline]"'
+                f'expected the package kubeflow, found no {error.name}; pip install "oodtune[cluster]"'
             ) from None
         return TrainerClient(
             KubernetesBackendConfig(namespace=self.cluster.namespace, client_configuration=self.cluster.configuration)
