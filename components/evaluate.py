@@ -8,7 +8,12 @@ from components import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
-    cache: Input[Dataset], trials: Input[list[Model]], soups: Input[Model], params: str, out: Output[Artifact]
+    cache: Input[Dataset],
+    trials: Input[list[Model]],
+    soups: Input[Model],
+    params: str,
+    device: str,
+    out: Output[Artifact],
 ) -> None:
     """Predict every image once with every model."""
     from oodtune.stages import evaluate
@@ -19,4 +24,5 @@ def evaluate(
         soups=soups.path,
         out=out.path,
         params=evaluate.Params.from_json(params),
+        device=device,
     )

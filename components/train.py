@@ -13,6 +13,7 @@ def train(
     item: str,
     shared_dir: str,
     processes: int,
+    device: str,
     out: Output[Model],
     metrics: Output[Metrics],
 ) -> None:
@@ -26,5 +27,6 @@ def train(
         item=item,
         shared_dir=shared_dir,
         processes=processes,
+        device=device,
         metrics=metrics.log_metric,
     )

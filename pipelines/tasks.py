@@ -45,6 +45,12 @@ class Placing:
         task.set_container_image(self.image).set_caching_options(self.caching and caching)
         return with_resources(task, self.config.resources, kind) if self.in_cluster else task
 
+    def device(self, kind: TaskKind) -> str:
+        """What runs networks. In a cluster by name: a GPU that a backend forgot to attach must not go unnoticed."""
+        if not self.in_cluster:
+            return "auto"
+        return "cuda" if self.config.resources.request(kind).gpus else "cpu"
+
     @property
     def processes(self) -> int:
         """Processes that train one trial: one for each GPU of its pod."""
@@ -81,7 +87,8 @@ def compare_trials(given: dict[str, Channel], data_rev: Channel, place: Placing)
         caching=place.config.data.dvc is not None or place.config.data.is_fixed,
     ).output
     cached = place(cache(dataset=dataset, params=given["cache_params"], **shared), "light").output
-    initial = place(init(cache=cached, params=given["init_params"], **shared), "network").output
+    on = {"device": place.device("network")}
+    initial = place(init(cache=cached, params=given["init_params"], **on, **shared), "network").output
 
     items = place(plan(params=given["plan_params"]), "light").output
     with dsl.ParallelFor(items, parallelism=place.parallelism) as item:
@@ -91,10 +98,10 @@ def compare_trials(given: dict[str, Channel], data_rev: Channel, place: Placing)
         return dsl.Collected(trial.outputs["out"])
 
     soups = place(
-        combine(cache=cached, init=initial, trials=trials(), params=given["combine_params"]), "network"
+        combine(cache=cached, init=initial, trials=trials(), params=given["combine_params"], **on), "network"
     ).output
     predictions = place(
-        evaluate(cache=cached, trials=trials(), soups=soups, params=given["evaluate_params"]), "network"
+        evaluate(cache=cached, trials=trials(), soups=soups, params=given["evaluate_params"], **on), "network"
     ).output
     chosen = place(select(predictions=predictions, trials=trials(), params=given["select_params"]), "light")
     selection = chosen.outputs["out"]
@@ -116,7 +123,8 @@ def _train(
         params = train_job.Params(resources=resources).to_json()
         task = train_nodes(cache=cached, init=initial, item=item, image=place.image, params=params, **shared)
     else:
-        task = train(cache=cached, init=initial, item=item, processes=place.processes, **shared)
+        on = {"processes": place.processes, "device": place.device("train")}
+        task = train(cache=cached, init=initial, item=item, **on, **shared)
     return place(task, "train")
 
 

@@ -59,15 +59,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run.call("prepare", params=run.params["prepare"], downloads_dir=str(directory / "d"), data_rev="", shared_dir="")
     cache = {"cache": run.artifact(Dataset, "cache")}
     run.call("cache", dataset=run.artifact(Dataset, "prepare"), params=run.params["cache"], shared_dir="")
-    run.call("init", **cache, params=run.params["init"], shared_dir="")
+    run.call("init", **cache, params=run.params["init"], device="auto", shared_dir="")
     items = run.call("plan", params=run.params["plan"])
     init = {"init": run.artifact(Model, "init")}
     for number, item in enumerate(items):
-        run.call("train", f"train-{number}", **cache, **init, item=item, shared_dir="", processes=1)
+        run.call("train", f"train-{number}", **cache, **init, item=item, shared_dir="", processes=1, device="cpu")
         run.trained = run.last  # type: ignore[attr-defined]
     trials = {"trials": [run.artifact(Model, f"train-{number}") for number in range(len(items))]}
-    run.call("combine", **cache, **init, **trials, params=run.params["combine"])
-    run.call("evaluate", **cache, **trials, soups=run.artifact(Model, "combine"), params=run.params["evaluate"])
+    run.call("combine", **cache, **init, **trials, params=run.params["combine"], device="cpu")
+    run.call(
+        "evaluate", **cache, **trials, soups=run.artifact(Model, "combine"), params=run.params["evaluate"], device="cpu"
+    )
     predictions = {"predictions": run.artifact(Artifact, "evaluate")}
     run.accepted = run.call("select", **predictions, **trials, params=run.params["select"])  # type: ignore[attr-defined]
     selection = {"selection": run.artifact(Artifact, "select")}

@@ -170,6 +170,14 @@ def test_a_trial_with_several_gpus_is_trained_by_as_many_processes(config: Confi
     assert tasks(compiled)["train"]["inputs"]["parameters"]["processes"] == {"runtimeValue": {"constant": 2.0}}
 
 
+@pytest.mark.parametrize(("profile", "device"), [("cpu", "cpu"), ("gpu", "cuda"), ("gpu-multi", "cuda")])
+def test_a_gpu_that_is_asked_for_must_be_there(config: Config, profile: str, device: str) -> None:
+    given = {"resources": {"profile": profile}}
+    compiled = compile_sweep(Config.model_validate(config.model_dump(mode="json") | given))
+    for name in ("init", "train", "combine", "evaluate"):
+        assert tasks(compiled)[name]["inputs"]["parameters"]["device"] == {"runtimeValue": {"constant": device}}
+
+
 def test_a_trial_on_several_nodes_is_a_train_job(config: Config) -> None:
     given = {"resources": {"nodes": 2, "volume": {"claim": "shared"}}}
     settings = Config.model_validate(config.model_dump(mode="json") | given)

@@ -31,6 +31,7 @@ def run(
     item: str,
     shared_dir: Path | str = "",
     processes: int = 1,
+    device: str = "auto",
     metrics: LogMetric = lambda name, value: None,
 ) -> None:
     """Train the trial that `plan.run` described as `item`: a `trial`, in `shared_dir` if there is one.
@@ -44,9 +45,9 @@ def run(
 
     def make(place: Path) -> None:
         if processes > 1:
-            run_processes(processes, cache, init, place, item)
+            run_processes(processes, device, cache, init, place, item)
         else:
-            train.run(cache, init, place, planned.params, planned.trial)
+            train.run(cache, init, place, planned.params, planned.trial, device)
 
     keep_trial(planned, cache, init, out, shared_dir, metrics, make)
 

@@ -15,14 +15,26 @@ _KEPT_LINES = 200
 """Of the end of the output, where the reason of a failure is looked for."""
 
 
-def run_processes(count: int, cache: Path | str, init: Path | str, out: Path, item: str) -> None:
+def run_processes(count: int, device: str, cache: Path | str, init: Path | str, out: Path, item: str) -> None:
     """Train the trial `item` with `count` processes. Raises TrainingError with its own words, Stopped after a signal.
 
     Raises ClusterError if it ended without words: that is no failure of the trial, and another attempt may do better.
     torchrun ends with a code of its own whatever happened, so the reason is read from what the first rank said.
     """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "oodtune"]
-    stage = ["train-planned", "--cache", str(cache), "--init", str(init), "--out", str(out), "--item", item]
+    stage = [
+        "train-planned",
+        "--cache",
+        str(cache),
+        "--init",
+        str(init),
+        "--out",
+        str(out),
+        "--device",
+        device,
+        "--item",
+        item,
+    ]
     with subprocess.Popen(
         [sys.executable, *launcher, *stage],
         stdout=subprocess.PIPE,

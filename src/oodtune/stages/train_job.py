@@ -70,7 +70,8 @@ def train_on_nodes(
 
     paths = {name: _on_volume(path, resources) for name, path in (("cache", cache), ("init", init), ("out", out))}
     flags = [part for name, path in paths.items() for part in (f"--{name}", path)]
-    arguments = ["-m", "oodtune", "train-planned", *flags, "--item", item]
+    device = "cuda" if resources.request("train").gpus else "cpu"  # a GPU that is not there must not go unnoticed
+    arguments = ["-m", "oodtune", "train-planned", *flags, "--device", device, "--item", item]
     job = Job(job_name(out.name), image, arguments, resources)
     with listen_for_stop() as stop:
         TrainJobRun(connect(namespace, kubeconfig), job, _say, lambda: stop.signal, poll_s).run()
