@@ -46,6 +46,8 @@ class Job:
     arguments: list[str]
     """Of torchrun, on every node."""
     resources: ResourcesConfig
+    is_made: Callable[[], bool]
+    """Whether what it is to make is there, whole."""
 
 
 @dataclass
@@ -206,8 +208,8 @@ class TrainJobRun:
         same = (trainer.get("image"), trainer.get("numNodes")) == (self.job.image, self.job.resources.nodes)
         conditions = (found.get("status") or {}).get("conditions") or []
         ended = any(one["type"] in ("Failed", "Complete") and one["status"] == "True" for one in conditions)
-        # What it was to make is not there, or nobody would ask again: its end counts for nothing.
-        return same and not ended and "deletionTimestamp" not in found["metadata"]
+        # The end of a job whose work is gone counts for nothing; it may also end between the question and the answer.
+        return same and (not ended or self.job.is_made()) and "deletionTimestamp" not in found["metadata"]
 
     def _read(self) -> dict[str, Any] | None:
         from kubernetes.client import ApiException

@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path, PurePosixPath
 
-from oodtune.artifact import open_artifact
+from oodtune.artifact import MANIFEST, open_artifact
 from oodtune.config import ResourcesConfig, StageParams
 from oodtune.errors import ConfigError
 from oodtune.stages.planned import LogMetric, PlannedTrial, keep_trial
@@ -72,7 +72,7 @@ def train_on_nodes(
     flags = [part for name, path in paths.items() for part in (f"--{name}", path)]
     device = "cuda" if resources.request("train").gpus else "cpu"  # a GPU that is not there must not go unnoticed
     arguments = ["-m", "oodtune", "train-planned", *flags, "--device", device, "--item", item]
-    job = Job(job_name(out.name), image, arguments, resources)
+    job = Job(job_name(out.name), image, arguments, resources, is_made=(out / MANIFEST).exists)
     with listen_for_stop() as stop:
         TrainJobRun(connect(namespace, kubeconfig), job, _say, lambda: stop.signal, poll_s).run()
     open_artifact(out, "trial", verify=False)  # what ended well must have left its work here
