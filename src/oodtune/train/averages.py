@@ -195,7 +195,8 @@ class Swad(NoAverage):
             self.waiting.popleft()
         latest = self.losses[-self.converge :]
         if len(latest) == self.converge and latest[0] == min(latest):
-            self.threshold = (1.0 + self.ratio) * sum(latest) / len(latest)
+            mean = max(sum(latest) / len(latest), latest[0])  # no less than the lowest, though rounding may say so
+            self.threshold = (1.0 + self.ratio) * mean
 
     def _fill_window(self, keep: int) -> None:
         while len(self.waiting) > keep:

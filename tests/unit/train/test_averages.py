@@ -42,7 +42,8 @@ def algorithm_1(losses: list[float], converge: int, tolerance: int, ratio: float
         if start is None:
             latest = losses[i - converge : i] if i >= converge else []
             if latest and latest[0] == min(latest):
-                start, threshold = i - converge + 1, (1 + ratio) * sum(latest) / converge
+                # in floating point the mean of equal losses may be less than each of them
+                start, threshold = i - converge + 1, (1 + ratio) * max(sum(latest) / converge, min(latest))
         elif threshold < min(losses[max(0, i - tolerance) : i]):
             return start, i - tolerance, i
     return start, len(losses), len(losses)
@@ -109,6 +110,14 @@ def test_swad_is_the_mean_over_the_window_of_algorithm_1(
     assert found is not None
     assert found.steps == (steps[0], steps[-1])
     assert torch.equal(found.value()["weight"], mean_of(steps))
+
+
+def test_swad_of_losses_that_do_not_move_is_the_mean_of_all_states() -> None:
+    average = Swad(state_of(0), converge=3, tolerance=4, ratio=0.0)
+    walk(average, [0.7] * 4)  # whose sum over three, in floating point, is less than 0.7
+    found = average.at_end()
+    assert found is not None
+    assert found.steps == (1, 4 * SEGMENT)
 
 
 def test_swad_opens_closes_and_ends_training_where_the_paper_says() -> None:
