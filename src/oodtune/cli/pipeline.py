@@ -13,6 +13,7 @@ from oodtune.cli.pipeline_options import (
     NoCacheOption,
     ParamsOption,
     ProjectOption,
+    compile_settings,
     import_from,
     load_settings,
 )
@@ -51,9 +52,8 @@ def compile_pipeline(
     """
     if namespace is not None and not manifest:
         raise UserError("--namespace: expected --manifest with it; only Kubernetes objects name their namespace")
-    config = load_settings(params, project)
+    _, compiled = compile_settings(name, params, project, image, no_cache)
     compiler = import_from(project, "pipelines.compile")
-    compiled = compiler.compile_pipeline(name, config, image, caching=not no_cache, commit=current_commit() or "")
     output = Path(f"{name}.yaml") if output is None else output
     if manifest:
         compiler.write_manifest(compiled, output, namespace)

@@ -11,15 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from oodtune.cli.commit import current_commit
 from oodtune.cli.pipeline_options import (
     ImageOption,
     NameArgument,
     NoCacheOption,
     ParamsOption,
     ProjectOption,
+    compile_settings,
     import_from,
-    load_settings,
 )
 from oodtune.errors import Stopped, UserError
 
@@ -95,10 +94,7 @@ def submit(
     Exit codes with --wait: 0 succeeded, 1 failed, 3 cancelled, 4 not ended in --timeout-s.
     """
     client = _connect(project, host, namespace, _Login(token_file, cookies_file, service_account_token), ca_file)
-    config = load_settings(params, project)
-    compiled = import_from(project, "pipelines.compile").compile_pipeline(
-        name, config, image, caching=not no_cache, commit=current_commit() or ""
-    )
+    config, compiled = compile_settings(name, params, project, image, no_cache)
     submitting = import_from(project, "pipelines.submit")
     account = service_account or config.resources.service_account
     started = submitting.submit(client, compiled, experiment, account, data_rev)
@@ -149,10 +145,7 @@ def schedule(
         (scheduling.delete if delete else scheduling.disable)(client, experiment, schedule_name)
         typer.echo(f"schedule: {schedule_name} ({'deleted' if delete else 'disabled'})")
         return
-    config = load_settings(params, project)
-    compiled = import_from(project, "pipelines.compile").compile_pipeline(
-        name, config, image, caching=not no_cache, commit=current_commit() or ""
-    )
+    config, compiled = compile_settings(name, params, project, image, no_cache)
     wanted = scheduling.Schedule(schedule_name, experiment, times, service_account or config.resources.service_account)
     change = scheduling.schedule(client, compiled, wanted, replace)
     typer.echo(f"version: {compiled.version}")

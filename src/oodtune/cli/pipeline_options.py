@@ -4,10 +4,11 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from oodtune.cli.commit import current_commit
 from oodtune.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ def load_settings(params: Path | None, project: Path) -> "Config":
     from oodtune.config import load_config
 
     return load_config(project / "params.yaml" if params is None else params)
+
+
+def compile_settings(
+    name: PipelineName, params: Path | None, project: Path, image: str | None, no_cache: bool
+) -> "tuple[Config, Any]":
+    """Return the settings, and the pipeline `name` compiled for them at the project's commit: a `Compiled`."""
+    config = load_settings(params, project)
+    compiler = import_from(project, "pipelines.compile")
+    commit = current_commit() or ""
+    return config, compiler.compile_pipeline(name, config, image, caching=not no_cache, commit=commit)
 
 
 def import_from(project: Path, module: str) -> ModuleType:

@@ -40,6 +40,24 @@ def fetch_bundle(
     return out
 
 
+def read_file(address: str, name: str, endpoint_url: str | None = None) -> bytes:
+    """Return one file of the version at `address`, its sha256 compared. Raises RegistryError."""
+    place, wanted = parse_address(address)
+    objects = open_objects(place, endpoint_url)
+    version, digest = _resolve(objects, wanted)
+    _, manifest = _read_manifest(objects, version, digest)
+    path = path_of(version, name)
+    stored = objects.read(path)
+    if stored is None:
+        raise _gone(objects, path)
+    if hashlib.sha256(stored.data).hexdigest() != manifest.files.get(name):
+        raise RegistryError(
+            f"{objects.place.address(path)}: checksum mismatch: expected the file that was published, found another "
+            "content; choose another version, or restore the object"
+        )
+    return stored.data
+
+
 def find_version(address: str, endpoint_url: str | None = None) -> str:
     """Return the version that `address` means now. Raises RegistryError if there is none."""
     place, wanted = parse_address(address)
@@ -76,16 +94,20 @@ def _fetch(objects: Objects, version: str, digest: str, partial_dir: Path, progr
     there = objects.list(path_of(version))
     for name in manifest.files:
         if path_of(version, name) not in there:
-            raise RegistryError(
-                f"{objects.place.address(path_of(version, name))}: expected a file of the version, found no object; it "
-                "was deleted in the bucket: choose another version, or restore the object"
-            )
+            raise _gone(objects, path_of(version, name))
     files = [
         Transfer(files_dir / name, path_of(version, name), sha256, there[path_of(version, name)].size)
         for name, sha256 in sorted(manifest.files.items())
     ]
     download_files(objects, files, incoming_dir, progress)
     (files_dir / MANIFEST).write_bytes(data)
+
+
+def _gone(objects: Objects, path: str) -> RegistryError:
+    return RegistryError(
+        f"{objects.place.address(path)}: expected a file of the version, found no object; it was deleted in the "
+        "bucket: choose another version, or restore the object"
+    )
 
 
 def _read_manifest(objects: Objects, version: str, digest: str) -> tuple[bytes, Manifest]:

@@ -11,7 +11,7 @@ from oodtune.registry.ledger import claim_version
 from oodtune.registry.objects import Objects
 from oodtune.registry.production import promote
 from oodtune.registry.publish import publish_bundle
-from oodtune.registry.pull import fetch_bundle, find_version
+from oodtune.registry.pull import fetch_bundle, find_version, read_file
 from tests.fixtures.s3 import S3
 from tests.unit.registry.small_bundles import SEVERAL_PARTS, publish_new, read_all, write_bundle
 
@@ -99,6 +99,20 @@ def test_an_object_that_is_gone_is_named(objects: Objects, tmp_path: Path) -> No
     objects.client.delete_object(Bucket=objects.place.bucket, Key=key)
     with pytest.raises(RegistryError, match=f"{key}: expected a file of the version, found no object"):
         fetch(objects, tmp_path / "out")
+
+
+def test_one_file_is_read_by_itself_and_refused_if_it_was_altered_or_is_gone(objects: Objects, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    version = publish_bundle(objects, bundle)
+    given = f"{objects.place.address()}@{version}", "labels.json", objects.client.meta.endpoint_url
+    assert read_file(*given) == (bundle.path / "labels.json").read_bytes()
+    overwrite(objects, f"versions/{version}/labels.json", b"[]")
+    with pytest.raises(RegistryError, match=r"labels\.json: checksum mismatch"):
+        read_file(*given)
+    key = objects.place.key(f"versions/{version}/labels.json")
+    objects.client.delete_object(Bucket=objects.place.bucket, Key=key)
+    with pytest.raises(RegistryError, match=r"labels\.json: expected a file of the version, found no object"):
+        read_file(*given)
 
 
 def test_an_altered_manifest_is_refused(objects: Objects, tmp_path: Path) -> None:
