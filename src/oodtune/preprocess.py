@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from oodtune.config import PreprocessConfig
 from oodtune.errors import DataError
@@ -18,12 +19,23 @@ _NEED_PROGRAMS: Final = ("EPS", "WMF")
 """Pillow hands these to programs of the machine, if there are any."""
 MAX_PIXELS: Final = 25_000_000
 """A 200 KB file can claim 80 million pixels and cost 600 MB; refuse before decoding."""
+MAX_SIDE: Final = 65_535
+"""Of width and height, as in JPEG: resizing a line of 25 million pixels costs 1 GB and 15 s."""
+MAX_SCANS: Final = 64
+"""Of a progressive JPEG, which has about 10: each scan is a pass over all pixels, and may be a few bytes long."""
+MAX_READS: Final = 100_000
+"""Steps in which a file from the network is read: Python loops over segments, chunks and tags, however small."""
 DEEP_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 """Pillow's modes of more than 8 bits a channel."""
 _ORIENTATION: Final = 0x0112
 """The EXIF tag that says which side is up; 1 is upright."""
 _TURNED: Final = range(2, 9)
 _ON_ITS_SIDE: Final = range(5, 9)
+
+_TILE_WIDTH, _TILE_LENGTH = 0x0142, 0x0143
+"""TIFF tags; a tile is decoded whole, also if the image is a corner of it."""
+_BAND_PIXELS: Final = 1_000_000
+"""Converted at a time, so that the steps between need little memory."""
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -68,22 +80,38 @@ def decode_with_facts(source: bytes | Path, name: str = "image", at_least: int |
 def _decode(source: bytes | Path, name: str, formats: tuple[str, ...] | None, at_least: int | None) -> Decoded:
     name = name if isinstance(source, bytes) else str(source)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as image:
+        with Image.open(_Sparing(source) if isinstance(source, bytes) else source, formats=formats) as image:
+            _check_cost(image)
             return _load(image, at_least)
     except UnidentifiedImageError:
         known = ", ".join(FORMATS) if formats is not None else "PNG, JPEG, or what else Pillow reads"
         raise DataError(f"{name}: expected an image ({known}), found something else; replace or remove it") from None
-    except _TooLargeError as error:
-        raise DataError(f"{name}: {error}; scale it down") from None
+    except _TooCostlyError as error:
+        raise DataError(f"{name}: {error}; scale it down, or save it again") from None
     except Exception as error:  # noqa: BLE001  of a damaged file, Pillow's many readers raise anything
         cause = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name}: expected a whole, readable image; {cause}; replace or remove it") from None
 
 
-def _load(image: Image.Image, at_least: int | None) -> Decoded:
+def _check_cost(image: Image.Image) -> None:
+    """Raise _TooCostlyError if decoding would take much time or memory. Nothing is decoded yet."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _TooLargeError(f"expected at most {MAX_PIXELS:,} pixels, found {width}x{height}")
+        raise _TooCostlyError(f"expected at most {MAX_PIXELS:,} pixels, found {width}x{height}")
+    if max(width, height) > MAX_SIDE:
+        raise _TooCostlyError(f"expected at most {MAX_SIDE:,} pixels a side, found {width}x{height}")
+    if isinstance(image, TiffImageFile):
+        tile = image.tag_v2.get(_TILE_WIDTH, 1) * image.tag_v2.get(_TILE_LENGTH, 1)
+        if tile > MAX_PIXELS:
+            raise _TooCostlyError(f"expected tiles of at most {MAX_PIXELS:,} pixels, found {tile:,}")
+    if image.info.get("progressive") and isinstance(source := getattr(image, "fp", None), _Sparing):
+        scans = source.getvalue().count(b"\xff\xda")  # within a scan, 0xff is followed by 0
+        if scans > MAX_SCANS:
+            raise _TooCostlyError(f"expected a JPEG of at most {MAX_SCANS} scans, found {scans}")
+
+
+def _load(image: Image.Image, at_least: int | None) -> Decoded:
+    width, height = image.size
     if image.format in _NEED_PROGRAMS:
         raise ValueError(f"{image.format} takes another program to read: convert it to PNG")
     if at_least is not None:
@@ -105,8 +133,20 @@ def _load(image: Image.Image, at_least: int | None) -> Decoded:
     )
 
 
-class _TooLargeError(Exception):
-    """An image of too many pixels; nothing of it was decoded."""
+class _TooCostlyError(Exception):
+    """An image that would take too much time or memory."""
+
+
+class _Sparing(io.BytesIO):
+    """A file in memory that is read in at most MAX_READS steps."""
+
+    _num_reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._num_reads += 1
+        if self._num_reads > MAX_READS:
+            raise _TooCostlyError(f"expected a file that is read in at most {MAX_READS:,} steps, found more")
+        return super().read(size)
 
 
 def preprocess(image: Image.Image, config: PreprocessConfig) -> npt.NDArray[np.uint8]:
@@ -120,18 +160,31 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return _to_eight_bits(image).convert("RGB")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")  # a copy costs a tenth of decoding
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white.convert("RGB")
+    return _lay_on_white(image)
+
+
+def _lay_on_white(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    result = Image.new("RGB", image.size)
+    num_rows = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, num_rows):
+        band = image.crop((0, top, width, min(top + num_rows, height))).convert("RGBA")
+        white = Image.new("RGBA", band.size, "white")
+        white.alpha_composite(band)
+        result.paste(white.convert("RGB"), (0, top))
+    return result
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale 16 bits to 8, and floats of 0..1 to 0..255; Pillow's own conversion would clip them at 255."""
-    values = np.asarray(image, np.float64)
+    values = np.asarray(image)  # (H, W)
     if image.mode != "F":
-        scaled = values / 257.0  # 65535 becomes 255
-    elif values.max(initial=0.0) <= 1.0:
-        scaled = values * 255.0
+        divisor, factor = 257.0, 1.0  # 65535 becomes 255
     else:
-        scaled = values
-    return Image.fromarray(np.clip(np.nan_to_num(scaled), 0, 255).round().astype(np.uint8))
+        divisor, factor = 1.0, 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+    result = np.empty(values.shape, np.uint8)
+    num_rows = max(1, _BAND_PIXELS // values.shape[1])
+    for top in range(0, len(values), num_rows):
+        band = values[top : top + num_rows].astype(np.float64) / divisor * factor
+        result[top : top + num_rows] = np.clip(np.nan_to_num(band), 0, 255).round()
+    return Image.fromarray(result)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from oodtune.artifact import open_artifact
-from oodtune.bundle import open_bundle
+from oodtune.bundle import model_path, open_bundle
 from oodtune.errors import ArtifactError, DataError, UserError
 from oodtune.preprocess import preprocess
 from oodtune.stages.predict import classify_files
@@ -30,15 +30,15 @@ def test_a_bundle_says_what_it_is():
 
 
 def test_an_altered_model_is_refused(altered):
-    model = altered / "model.onnx"
+    model = altered / model_path()
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
-    with pytest.raises(ArtifactError, match=r"model\.onnx is not the file that was written"):
+    with pytest.raises(ArtifactError, match=r"model/1/model\.onnx is not the file that was written"):
         open_bundle(altered)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "preprocess.json", "labels.json", "calibration.json"])
+@pytest.mark.parametrize("name", ["preprocess.json", "labels.json", "calibration.json", "domains.json", "model/1/model.onnx"])
 def test_a_missing_file_is_refused(altered, name):
     (altered / name).unlink()
     with pytest.raises(ArtifactError, match=f"{name} is missing"):
@@ -53,8 +53,20 @@ def test_a_provider_that_does_not_work_here_is_refused_and_not_replaced():
         open_bundle(tiny_bundle(), provider="cuda")
 
 
+def test_the_cpu_computes_in_its_place_only_where_that_is_allowed():
+    ort = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    assert open_bundle(tiny_bundle(), provider="cuda", allow_cpu=True).provider == "cpu"
+
+
+def test_a_variant_that_is_not_there_is_refused():
+    with pytest.raises(ArtifactError, match=r"expected a bundle with variant 'int8', found \['fp32'\]"):
+        open_bundle(tiny_bundle(), variant="int8")
+
+
 def test_an_unknown_provider_is_refused():
-    with pytest.raises(UserError, match=r"expected a provider among \['cpu', 'cuda'\], found 'tpu'"):
+    with pytest.raises(UserError, match=r"expected a provider among \['cpu', 'cuda', 'tensorrt'\], found 'tpu'"):
         open_bundle(tiny_bundle(), provider="tpu")
 
 
@@ -73,8 +85,8 @@ def test_number_of_threads_changes_no_bit():
 def test_classify_is_preprocess_then_run():
     bundle = open_bundle(tiny_bundle())
     image = Image.fromarray(random_images(1)[0]).resize((50, 40))
-    _, expected = bundle.run(preprocess(image, bundle.preprocess)[None])
-    assert np.array_equal(bundle.classify([image]), expected)
+    expected = bundle.run(preprocess(image, bundle.preprocess)[None])
+    assert np.array_equal(bundle.classify([image]), expected.probabilities)
 
 
 def test_rank_orders_by_probability_and_ties_by_class():

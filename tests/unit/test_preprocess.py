@@ -1,15 +1,21 @@
 import io
+import resource
 import struct
+import time
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from oodtune.config import PreprocessConfig
 from oodtune.errors import DataError
 from oodtune.preprocess import decode_image, decode_with_facts, preprocess
+from tests.unit.hostile_images import COSTLY, HARMLESS, animation, png, zeros
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -136,3 +142,94 @@ def test_whatever_is_damaged_is_one_line_and_no_other_error(kind: str) -> None:
             decode_with_facts(bytes(data), at_least=64)
         except DataError as error:
             assert "\n" not in str(error)
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", COSTLY)
+def test_what_would_cost_much_is_refused_at_little_cost(name: str) -> None:
+    data = COSTLY[name]()
+    before_mb, begun_s = peak_mb(), time.process_time()
+    with pytest.raises(DataError, match=r"^image: expected"):
+        decode_image(data)
+    assert time.process_time() - begun_s < 2
+    assert peak_mb() < before_mb + 80
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_odd_but_whole_is_served_at_little_cost(name: str) -> None:
+    data = HARMLESS[name]()
+    before_mb, begun_s = peak_mb(), time.process_time()
+    assert preprocess(decode_image(data), PreprocessConfig(size=32)).shape == (32, 32, 3)
+    assert time.process_time() - begun_s < 2
+    assert peak_mb() < before_mb + 80
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
+    assert decode_image(animation(kind)).getpixel((8, 8)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(("color", "depth", "row"), [(6, 8, 4 * 5000), (0, 16, 2 * 5000)], ids=["RGBA", "16 bits"])
+def test_the_largest_images_need_bounded_memory(color: int, depth: int, row: int) -> None:
+    data = png(5000, 5000, zeros(5000 * (row + 1)), color=color, depth=depth)
+    before_mb = peak_mb()
+    assert decode_image(data).size == (5000, 5000)
+    assert peak_mb() < before_mb + 260
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "F"])
+def test_an_image_that_is_converted_in_bands_is_as_each_of_its_rows(mode: str) -> None:
+    random = np.random.default_rng(0)
+    made = {"RGBA": np.uint8, "I;16": np.uint16, "F": np.float32}[mode]
+    shape = (1200, 1100, 4) if mode == "RGBA" else (1200, 1100)  # 1.3 million pixels: two bands
+    values = random.random(shape, np.float32) if mode == "F" else random.integers(0, 256, shape).astype(made)
+    if mode == "F":
+        values[:, 0] = 1.0
+    whole = np.asarray(decode_image(encode(Image.fromarray(values), "TIFF")))
+    for row in (0, 908, 909, 910, 1199):
+        line = np.asarray(decode_image(encode(Image.fromarray(values[row : row + 1]), "TIFF")))
+        assert np.array_equal(whole[row : row + 1], line)
+
+
+SEEDS = {
+    "PNG": encode(photo(30, 20)),
+    "JPEG": encode(photo(30, 20), "JPEG"),
+    "progressive": encode(photo(30, 20), "JPEG", progressive=True),
+    "WEBP": encode(photo(30, 20), "WEBP"),
+    "lossless": encode(photo(30, 20), "WEBP", lossless=True),
+    "GIF": animation("GIF", 3),
+    "TIFF": encode(photo(30, 20), "TIFF", compression="tiff_lzw"),
+    "BMP": encode(photo(30, 20), "BMP"),
+    "16 bits": encode(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30))),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(kind=st.sampled_from(sorted(SEEDS)), data=st.data())
+def test_mutated_bytes_are_an_image_or_a_data_error(kind: str, data: st.DataObject) -> None:
+    found = bytearray(SEEDS[kind])
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(found) - 1))
+        change = data.draw(st.binary(max_size=8))
+        kept = data.draw(st.sampled_from([0, len(change), 8]))  # put in, written over, cut out
+        found[at : at + kept] = change
+        found = found or bytearray(b"x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of some damage, Pillow warns
+        try:
+            pixels = preprocess(decode_image(bytes(found)), PreprocessConfig(size=16))
+        except DataError as error:
+            assert str(error).startswith("image: expected") and "\n" not in str(error)
+        else:
+            assert (pixels.shape, pixels.dtype) == ((16, 16, 3), np.uint8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_are_a_data_error(data: bytes) -> None:
+    with pytest.raises(DataError, match=r"^image: expected"):
+        decode_image(data)

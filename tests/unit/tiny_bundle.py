@@ -13,6 +13,7 @@ from PIL import Image
 from oodtune.artifact import create_artifact, write_json
 
 CLASSES = ("cat", "dog", "tree")
+DOMAINS = ("day", "night")
 SIZE = 32
 TEMPERATURE = 1.7
 
@@ -22,17 +23,25 @@ def tiny_network(seed: int):
     import torch
     from torch import nn
 
+    class Tiny(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Sequential(
+                nn.Conv2d(3, 8, 3, stride=2, padding=1),
+                nn.BatchNorm2d(8),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(4),
+                nn.Flatten(),
+            )
+            self.dropout = nn.Dropout(0.9)
+            self.classify = nn.Linear(8 * 16, len(CLASSES))
+
+        def forward(self, pixels):
+            return self.classify(self.dropout(self.features(pixels)))
+
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(seed)
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.Dropout(0.9),
-        nn.Linear(8 * 16, len(CLASSES)),
-    )
+    network = Tiny()
     for parameter in network.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
     return network.eval()
@@ -57,19 +66,68 @@ def encode(image: npt.NDArray[np.uint8], kind: str = "PNG") -> bytes:
     return stream.getvalue()
 
 
+def domain_images(domain: str, count: int = 24, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Images of a training domain: `day` is bright, `night` dark."""
+    shift = {"day": 128, "night": 0}[domain]
+    return random_images(count, seed) // 2 + np.uint8(shift)
+
+
+def tiny_gaussians(network):
+    """Fit the training domains to a network's features."""
+    import torch
+
+    from oodtune.export.domains import fit_domains
+
+    found = {}
+    for domain in DOMAINS:
+        pixels = torch.from_numpy(domain_images(domain)).permute(0, 3, 1, 2).float()
+        with torch.no_grad():
+            found[domain] = network.features(pixels).numpy()
+    return fit_domains(found)
+
+
 def write_bundle(out: Path, seeds: tuple[int, ...] = (0,)) -> Path:
     """Write a bundle of the tiny networks of `seeds`, as the export stage does."""
+    from oodtune import bundle, golden
+    from oodtune.config import PreprocessConfig
     from oodtune.export.onnx import GraphSpec, export_onnx
 
+    networks = [tiny_network(seed) for seed in seeds]
+    preprocess = PreprocessConfig(size=SIZE)
     with create_artifact(out, "bundle") as writer:
-        spec = GraphSpec(TEMPERATURE, SIZE, CLASSES, {"model": "tiny"})
-        export_onnx([tiny_network(seed) for seed in seeds], spec, writer.path / "model.onnx")
-        write_json(writer.path / "preprocess.json", {"size": SIZE, "interpolation": "bicubic"})
-        write_json(writer.path / "labels.json", list(CLASSES))
-        write_json(writer.path / "calibration.json", {"temperature": TEMPERATURE})
-        write_json(writer.path / "lineage.json", {"winner": {"name": "tiny"}, "commit": None})
-        write_json(writer.path / "parity.json", {})
+        gaussians = tuple(tiny_gaussians(network) for network in networks)
+        spec = GraphSpec(TEMPERATURE, SIZE, CLASSES, gaussians, {"model": "tiny"})
+        path = writer.path / bundle.model_path()
+        path.parent.mkdir(parents=True)
+        export_onnx(networks, spec, path)
+        session, _ = bundle.open_session(path)
+        encoded = golden.draw_golden()
+        pixels = golden.pixels_of(preprocess, encoded)
+        outputs = {"fp32": bundle.run_session(session, pixels)}
+        golden.write_golden(writer.path / bundle.GOLDEN, encoded, pixels, outputs)
+        _write_facts(writer.path, session, preprocess)
     return out
+
+
+def _write_facts(directory: Path, session, preprocess) -> None:
+    from oodtune import bundle
+    from oodtune.domain_scores import measure_scores
+    from oodtune.export.card import Card, render_card
+    from oodtune.export.triton import write_repository_entry
+
+    seen = np.concatenate([domain_images(domain, seed=1) for domain in DOMAINS])
+    outputs = bundle.run_session(session, seen)
+    scores = measure_scores(DOMAINS, CLASSES, outputs.probabilities, outputs.energy, outputs.domain_distances)
+    lineage = {"winner": {"name": "tiny"}, "commit": None}
+    card = Card(CLASSES, preprocess, TEMPERATURE, scores, lineage, parity={}, variants={})
+    write_json(directory / bundle.DOMAINS, scores.model_dump(mode="json"))
+    write_json(directory / bundle.PREPROCESS, preprocess.model_dump(mode="json"))
+    write_json(directory / bundle.LABELS, list(CLASSES))
+    write_json(directory / bundle.CALIBRATION, {"temperature": TEMPERATURE})
+    write_json(directory / bundle.LINEAGE, lineage)
+    write_json(directory / bundle.PARITY, {})
+    (directory / bundle.CARD).write_text(render_card(card), encoding="utf-8")
+    write_repository_entry(directory, SIZE, CLASSES, len(DOMAINS))
 
 
 @cache

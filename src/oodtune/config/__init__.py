@@ -5,17 +5,16 @@ Unknown keys and wrong ranges are errors that name the key. Nothing else reads `
 
 from oodtune.config.data import ChecksConfig, DataConfig, DvcConfig, Policy, PreprocessConfig, TableConfig
 from oodtune.config.deploy import DeployConfig
+from oodtune.config.export import ExportConfig
 from oodtune.config.params import Config, StageParams, load_config, parse_config
 from oodtune.config.publish import PublishConfig
 from oodtune.config.release import (
     CombineConfig,
     EnsembleRule,
-    ExportConfig,
     NotifyConfig,
     PromoteConfig,
     ReportConfig,
     SelectConfig,
-    ServeConfig,
 )
 from oodtune.config.resources import ResourcesConfig
 from oodtune.config.section import (
@@ -27,6 +26,7 @@ from oodtune.config.section import (
     canonical_json,
     describe_validation_error,
 )
+from oodtune.config.serve import ServeConfig
 from oodtune.config.training import (
     AugmentConfig,
     BackboneConfig,

@@ -8,18 +8,18 @@ from pydantic import Field, ValidationError, model_validator
 
 from oodtune.config.data import DataConfig, PreprocessConfig
 from oodtune.config.deploy import DeployConfig
+from oodtune.config.export import ExportConfig
 from oodtune.config.publish import PublishConfig
 from oodtune.config.release import (
     CombineConfig,
-    ExportConfig,
     NotifyConfig,
     PromoteConfig,
     ReportConfig,
     SelectConfig,
-    ServeConfig,
 )
 from oodtune.config.resources import ResourcesConfig
 from oodtune.config.section import Name, Section, canonical_json, describe_validation_error
+from oodtune.config.serve import ServeConfig
 from oodtune.config.training import (
     AugmentConfig,
     BackboneConfig,
@@ -46,8 +46,8 @@ class Config(Section):
     combine: CombineConfig
     select: SelectConfig
     export: ExportConfig
-    serve: ServeConfig
     report: ReportConfig
+    serve: ServeConfig = ServeConfig()
     publish: PublishConfig = PublishConfig()
     promote: PromoteConfig = PromoteConfig()
     deploy: DeployConfig = DeployConfig()

@@ -71,13 +71,6 @@ class SelectConfig(Section):
         return self
 
 
-class ExportConfig(Section):
-    max_abs_difference: Annotated[float, Field(gt=0.0)] = 0.0001
-    """Largest difference of any logit between torch and ONNX Runtime that export accepts."""
-    allow_oracle: bool = False
-    """Export even what was chosen by a look at the target domain: its ood accuracy is a ceiling, no estimate."""
-
-
 class PromoteConfig(Section):
     """When a new model takes the place of the one in production."""
 
@@ -90,14 +83,6 @@ class NotifyConfig(Section):
 
     url: Annotated[str, Field(pattern=r"^https?://[^/]")] | None = None
     """Gets a POST of JSON with a `text`, as chat services take it; null: nobody."""
-
-
-class ServeConfig(Section):
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
-    max_waiting: Annotated[int, Field(ge=1)] = 64
-    """Requests that may wait for a worker; further ones are refused with 503."""
 
 
 class ReportConfig(Section):

@@ -6,10 +6,14 @@ import socket
 from typing import Final
 
 import uvicorn
-from starlette.applications import Starlette
+
+from oodtune.serve.health import Health
 
 LINGER_S: Final = 0.5
 """How long a request may be on its way on an open connection when the server stops."""
+
+GOODBYE_S: Final = 1.0
+"""How long a connection that was closed may take to say so."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -19,20 +23,36 @@ class DrainingServer(uvicorn.Server):
     without a request, also if the request is on its way. Under load, half of the clients lost one.
     """
 
-    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+    def __init__(self, config: uvicorn.Config, health: Health) -> None:
         super().__init__(config)
-        self._app = app
+        self._health = health
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.draining = True
+        self._health.draining = True
         accepted = [connection for listener in sockets or [] for connection in _stop_listening(listener)]
         for server in self.servers:
             server.close()
-        loop = asyncio.get_running_loop()
-        for connection in accepted:
-            await loop.connect_accepted_socket(self._create_protocol, connection)
+        opened = [asyncio.ensure_future(self._open(connection)) for connection in accepted]
         await asyncio.sleep(LINGER_S)
+        for one in opened:
+            one.cancel()  # nobody waits for a handshake of TLS that has not come by now
+        await asyncio.gather(*opened, return_exceptions=True)
+        ending = asyncio.ensure_future(self._end_silent()) if self.config.is_ssl else None
         await super().shutdown(sockets)
+        if ending is not None:
+            ending.cancel()
+
+    async def _end_silent(self) -> None:
+        """End connections that only wait for a goodbye: TLS waits 30 s for it, and idle clients never say it."""
+        while True:
+            closing = [one.transport for one in self.server_state.connections if one.transport.is_closing()]
+            await asyncio.sleep(GOODBYE_S)
+            for transport in closing:
+                transport.abort()
+
+    async def _open(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(self._create_protocol, connection, ssl=self.config.ssl)
 
     def _create_protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]

@@ -1,17 +1,24 @@
-"""One process on one socket, from an open bundle to a drained shutdown."""
+"""One process on one socket, from the name of a bundle to a drained shutdown."""
 
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from oodtune.bundle import open_bundle
-from oodtune.errors import UserError
+from oodtune.errors import ConfigError, UserError
 from oodtune.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    import uvicorn
+    from prometheus_client import CollectorRegistry
+
+    from oodtune.serve.app import Parts
+    from oodtune.serve.reload import Reloader
 
 KEEP_ALIVE_S: Final = 75
 """Longer than proxies keep an idle connection: who closes first loses the other's request."""
@@ -24,42 +31,104 @@ def _print(line: str) -> None:
     print(line, flush=True)  # a container's stdout is buffered
 
 
-def run_server(bundle_path: Path, settings: ServeSettings, announce: Callable[[str], None] = _print) -> None:
-    """Serve a bundle until SIGTERM or SIGINT, then answer the requests in flight and return.
+def run_server(source: str | Path | None, settings: ServeSettings, announce: Callable[[str], None] = _print) -> None:
+    """Serve what `source` names (see `find_source`) until SIGTERM or SIGINT, then answer what is in flight and return.
 
-    `announce` is told the address once the socket listens. Raises UserError if the bundle, the provider, the
+    The socket answers at once: live, but not ready before the bundle is loaded, proven and warm; then `announce` is
+    told the address. SIGHUP looks for another version at once. Raises UserError if the source, the provider, the
     address or an installed package is not what serving needs.
     """
+    _exit_zero_on_sigterm()
     try:
-        import uvicorn
-
-        from oodtune.serve.app import create_app
+        from oodtune.serve.app import create_parts
         from oodtune.serve.drain import DrainingServer
+        from oodtune.serve.loading import load_model
+        from oodtune.serve.logs import configure_logging
+        from oodtune.serve.reload import Reloader
+        from oodtune.serve.sources import find_source
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("oodtune"):
             raise
         advice = 'pip install "oodtune[serve]"'
         raise UserError(f"expected the packages of serving, found no {error.name}; {advice}") from None
-    bundle = open_bundle(bundle_path, settings.provider, num_threads=1)
-    app = create_app(bundle, settings)
+    found = find_source(source, settings.endpoint_url)
+    configure_logging()
+    parts = create_parts(settings)
+    config = _configure(parts)
+    listener = _listen(settings.host, settings.port)
+    address = _address(listener, "https" if config.is_ssl else "http")
+    if settings.metrics_port is not None:
+        address += f" with metrics at {_serve_metrics(settings.host, settings.metrics_port, parts.metrics.registry)}"
+    reloader = Reloader(
+        found,
+        lambda path, version: load_model(path, version, settings),
+        parts.served,
+        lambda outcome: parts.metrics.reloads.labels(outcome).inc(),
+        settings.reload_s if found.moves else None,
+    )
+    server = DrainingServer(config, parts.health)
+    _run(server, listener, reloader, lambda: announce(f"serving {found} at {address}"))
+
+
+def _run(server: "uvicorn.Server", listener: socket.socket, reloader: "Reloader", announce: Callable[[], None]) -> None:
+    def fail() -> None:
+        server.should_exit = True
+
+    _call_on_sighup(reloader.ask)
+    reloader.start(announce, fail)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn raises the signal again after it has drained
+        return
+    finally:
+        reloader.stop(DRAIN_S)
+    if reloader.error is not None:
+        raise reloader.error
+
+
+def _configure(parts: "Parts") -> "uvicorn.Config":
+    import uvicorn
+
+    from oodtune.serve.app import create_app
+    from oodtune.serve.slow_clients import limited_protocol
+
+    settings = parts.settings
     config = uvicorn.Config(
-        app,
-        http="httptools",
+        create_app(parts),
+        http=limited_protocol(parts.metrics.reject),
         ws="none",
         lifespan="on",
         access_log=False,
+        log_config=None,
         log_level="warning",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
+        **_tls_options(settings),
     )
-    listener = _listen(settings.host, settings.port)
-    _exit_zero_on_sigterm()
-    announce(f"serving {bundle_path} at {_address(listener)}")
     try:
-        DrainingServer(config, app).run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn raises the signal again after it has drained
-        return
+        config.load()
+    except OSError as error:  # ssl.SSLError, too
+        raise ConfigError(
+            f"{settings.tls_certificate}: expected PEM files of a certificate, its private key and, for mutual TLS, an "
+            f"authority, found some that do not load ({error.strerror or error}); correct tls_certificate, tls_key "
+            "and tls_client_authority"
+        ) from None
+    return config
+
+
+def _tls_options(settings: ServeSettings) -> dict[str, Any]:
+    if settings.tls_certificate is None:
+        if settings.tls_key or settings.tls_client_authority:
+            raise ConfigError(
+                "expected tls_certificate beside tls_key or tls_client_authority, found none: nothing would be "
+                "encrypted; set it, or unset them"
+            )
+        return {}
+    options = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
+    if settings.tls_client_authority is None:
+        return options
+    return {**options, "ssl_ca_certs": str(settings.tls_client_authority), "ssl_cert_reqs": ssl.CERT_REQUIRED}
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -67,14 +136,29 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise UserError(
-            f"{host}:{port}: expected a free address of this machine ({error.strerror}); choose another host or port"
-        ) from None
+        raise _taken(host, port, error) from None
 
 
-def _address(listener: socket.socket) -> str:
+def _serve_metrics(host: str, port: int, registry: "CollectorRegistry") -> str:
+    """Answer /metrics on a port of its own, from a thread; return its address."""
+    from prometheus_client import start_http_server
+
+    try:
+        server, _ = start_http_server(port, host, registry)
+    except OSError as error:
+        raise _taken(host, port, error) from None
+    return _address(server.socket)
+
+
+def _taken(host: str, port: int, error: OSError) -> UserError:
+    return UserError(
+        f"{host}:{port}: expected a free address of this machine ({error.strerror}); choose another host or port"
+    )
+
+
+def _address(listener: socket.socket, scheme: str = "http") -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _exit_zero_on_sigterm() -> None:
@@ -85,3 +169,8 @@ def _exit_zero_on_sigterm() -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, leave)
+
+
+def _call_on_sighup(ask: Callable[[], None]) -> None:
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda signum, frame: ask())

@@ -1,27 +1,54 @@
 """`selection` and what it chose from -> `bundle`: one ONNX file, proven to predict what was evaluated."""
 
-import importlib.metadata
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, get_args
 
 from oodtune import bundle
-from oodtune.artifact import Artifact, create_artifact, open_artifact, write_json
+from oodtune.artifact import Artifact, ArtifactWriter, create_artifact, open_artifact, write_json
+from oodtune.bundle import Outputs
 from oodtune.config import ExportConfig, StageParams
+from oodtune.config.serve import Variant
 from oodtune.data.cache import Cache, open_cache
 from oodtune.errors import SelectionError
-from oodtune.evaluate.predictions import Model, Predictions, open_predictions
-from oodtune.export.parity import Parity, check_parity, merge_parities
+from oodtune.evaluate.predictions import Model, Predictions, Split, open_predictions
+from oodtune.export.parity import check_outputs, check_parity, join_outputs, merge_parities, run_in_batches
+from oodtune.progress import progress_bar
+from oodtune.stages.export_lineage import describe_lineage, describe_trials
 from oodtune.stages.model_weights import Source, check_made_from, find_weights
+
+if TYPE_CHECKING:
+    from oodtune.export.onnx import ServedGraph
 
 
 class Params(StageParams):
     export: ExportConfig
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is exported, and what it is compared with."""
+
+    winner: Model
+    temperature: float
+    source: Source
+    cache: Cache
+    predictions: Predictions
+    lineage: dict[str, Any]
+    config: ExportConfig
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The training domains."""
+        return tuple(domain for domain, _ in self.predictions.iid_splits(self.winner.target_domain, "out"))
+
+    @property
+    def splits(self) -> list[tuple[str, Split]]:
+        """What the winner was evaluated on."""
+        return self.predictions.splits(self.winner.target_domain)
 
 
 def run(
@@ -38,7 +65,8 @@ def run(
 
     Raises ParityError, and writes nothing, if ONNX Runtime predicts otherwise than the evaluated model on any
     stored image of the winner's target; SelectionError if that was looked at to choose, and `allow_oracle` is false;
-    ArtifactError if the inputs do not belong together.
+    ArtifactError if the inputs do not belong together; DataError if a training domain has no images to measure its
+    distances on.
     """
     opened_cache = open_cache(Path(cache))
     opened_predictions = open_predictions(Path(predictions))
@@ -49,22 +77,11 @@ def run(
     evaluated = {"cache": opened_cache.artifact, **source.inputs}
     check_made_from(opened_predictions.artifact, evaluated, "oodtune evaluate")
     inputs = {**evaluated, "predictions": opened_predictions.artifact, "selection": opened_selection}
-    lineage = _lineage(chosen, inputs, opened_cache, commit)
+    lineage = describe_lineage(chosen, inputs, opened_cache, source, commit)
+    lineage["trials"] = describe_trials(winner.members or (winner.name,), trials)
+    job = _Job(winner, chosen["temperature"], source, opened_cache, opened_predictions, lineage, params.export)
     with create_artifact(Path(out), "bundle", params, inputs) as writer:
-        _write_model(source, winner, chosen["temperature"], lineage, writer.path / bundle.MODEL)
-        session = bundle.open_session(writer.path / bundle.MODEL)
-        parity = _prove(
-            lambda pixels: bundle.run_session(session, pixels)[0],
-            winner,
-            opened_predictions,
-            opened_cache,
-            params.export.max_abs_difference,
-        )
-        write_json(writer.path / bundle.PREPROCESS, source.network.preprocess.model_dump(mode="json"))
-        write_json(writer.path / bundle.LABELS, list(source.network.classes))
-        write_json(writer.path / bundle.CALIBRATION, {"temperature": chosen["temperature"]})
-        write_json(writer.path / bundle.PARITY, parity)
-        write_json(writer.path / bundle.LINEAGE, lineage)
+        _write_bundle(job, writer)
         writer.details.update(winner=chosen["winner"], classes=list(source.network.classes))
 
 
@@ -83,55 +100,102 @@ def _read_selection(selection: Artifact, predictions: Predictions, allow_oracle:
     return chosen
 
 
-def _write_model(source: Source, winner: Model, temperature: float, lineage: Mapping[str, Any], path: Path) -> None:
+def _write_bundle(job: _Job, writer: ArtifactWriter) -> None:
+    from oodtune.export.card import Card, render_card
+    from oodtune.export.triton import write_repository_entry
+    from oodtune.stages.export_domains import measure_domains
+    from oodtune.stages.export_variants import Exported, write_variants
+
+    out, network = writer.path, job.source.network
+    graph = _write_graph(job, out / bundle.model_path())
+    outputs = _run_graph(job, out / bundle.model_path())
+    parity = _prove(job, graph, outputs)
+    scores = measure_domains(outputs, job.sources, job.winner.target_domain, network.classes, job.config.false_alarms)
+    exported = Exported(job.cache, outputs, scores, job.winner.target_domain)
+    variants = write_variants(writer, exported, job.config)
+    write_json(out / bundle.DOMAINS, scores.model_dump(mode="json"))
+    write_json(out / bundle.PREPROCESS, network.preprocess.model_dump(mode="json"))
+    write_json(out / bundle.LABELS, list(network.classes))
+    write_json(out / bundle.CALIBRATION, {"temperature": job.temperature})
+    write_json(out / bundle.PARITY, parity)
+    write_json(out / bundle.LINEAGE, job.lineage)
+    card = Card(network.classes, network.preprocess, job.temperature, scores, job.lineage, parity, variants)
+    (out / bundle.CARD).write_text(render_card(card), encoding="utf-8")
+    for variant in _written_variants(out):
+        write_repository_entry(out, network.preprocess.size, network.classes, len(job.sources), variant)
+    _write_golden(job, out)
+
+
+def _write_graph(job: _Job, path: Path) -> "ServedGraph":
     from oodtune.export.onnx import GraphSpec, export_onnx
     from oodtune.model.initial import load_network
+    from oodtune.stages.export_domains import fit_gaussians
 
-    networks = [load_network(source.network, weights) for weights in source.weights]
+    networks = [load_network(job.source.network, weights) for weights in job.source.weights]
+    gaussians = fit_gaussians(networks, job.cache, job.sources)
     facts = {
-        "commit": lineage["commit"] or "unknown",
-        "model": lineage["winner"]["name"],
-        "target_domain": lineage["winner"]["target_domain"],
+        "commit": job.lineage["commit"] or "unknown",
+        "lineage": json.dumps(job.lineage, sort_keys=True, allow_nan=False),
+        "model": job.winner.name,
+        "target_domain": job.winner.target_domain,
     }
-    size, classes = source.network.preprocess.size, source.network.classes
-    spec = GraphSpec(temperature, size, classes, facts, winner.averages or "logit")
-    export_onnx(networks, spec, path)
+    size, classes = job.source.network.preprocess.size, job.source.network.classes
+    spec = GraphSpec(job.temperature, size, classes, gaussians, facts, job.winner.averages or "logit")
+    path.parent.mkdir(parents=True)
+    return export_onnx(networks, spec, path)
 
 
-def _prove(
-    predict: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
-    winner: Model,
-    predictions: Predictions,
-    cache: Cache,
-    tolerance: float,
-) -> dict[str, Any]:
-    """Compare with the stored logits on every image that the winner was evaluated on."""
-    found: dict[tuple[str, str], Parity] = {}
-    for domain, split in predictions.splits(winner.target_domain):
-        examples = cache.examples(domain, split)
-        assert examples.ids == predictions.ids(domain, split)
-        expected = predictions.logits(winner, domain, split)
-        name = f"{winner.name} on {domain} ({split}-split)"
-        found[domain, split] = check_parity(predict, expected, examples.images, tolerance, name)
-    per_split = {f"{domain}-{split}": asdict(parity) for (domain, split), parity in found.items()}
-    return {**asdict(merge_parities(list(found.values()))), "tolerance": tolerance, "per_split": per_split}
+def _run_graph(job: _Job, path: Path) -> dict[tuple[str, Split], Outputs]:
+    """Return the exported graph's outputs of every image that the winner was evaluated on."""
+    session, _ = bundle.open_session(path)
+    found = {}
+    for domain, split in job.splits:
+        images = job.cache.examples(domain, split).images
+        if len(images):
+            with progress_bar(f"ONNX Runtime on {domain} ({split}-split)") as progress:
+                found[domain, split] = run_in_batches(partial(bundle.run_session, session), images, progress)
+    return found
 
 
-def _lineage(
-    chosen: Mapping[str, Any], inputs: Mapping[str, Artifact], cache: Cache, commit: str | None
-) -> dict[str, Any]:
-    scores = {name: chosen[name] for name in ("winner", "target_domain", "rule", "iid", "ood", "temperature")}
-    details = cache.artifact.details
+def _prove(job: _Job, graph: "ServedGraph", outputs: dict[tuple[str, Split], Outputs]) -> dict[str, Any]:
+    """Compare all logits with the stored ones, and on out-splits every output with torch's."""
+    from oodtune.export.onnx import run_torch
+
+    tolerance = job.config.max_abs_difference
+    stored, ours, theirs = {}, list[Outputs](), list[Outputs]()
+    for (domain, split), found in outputs.items():
+        examples = job.cache.examples(domain, split)
+        assert examples.ids == job.predictions.ids(domain, split)
+        expected = job.predictions.logits(job.winner, domain, split)
+        name = f"{job.winner.name} on {domain} ({split}-split)"
+        stored[f"{domain}-{split}"] = check_parity(found.logits, expected, tolerance, name)
+        if split == "out":
+            with progress_bar(f"torch on {domain} ({split}-split)") as progress:
+                theirs.append(run_in_batches(partial(run_torch, graph), examples.images, progress))
+            ours.append(found)
+    closeness = check_outputs(join_outputs(ours), join_outputs(theirs), tolerance, job.winner.name)
     return {
-        **scores,
-        "reasons": chosen.get("reasons", []),
-        "commit": commit or None,  # Kubeflow knows no None
-        "dataset": {
-            "digest": cache.artifact.manifest.inputs.get("dataset"),
-            "domains": list(cache.domains),
-            **{name: details[name] for name in ("origins",) if name in details},
+        **merge_parities(list(stored.values())),
+        "tolerance": tolerance,
+        "per_split": {name: asdict(parity) for name, parity in stored.items()},
+        "graph": {
+            "num_images": sum(len(one.energy) for one in ours),
+            "outputs": {name: asdict(close) for name, close in closeness.items()},
         },
-        "inputs": {name: artifact.digest for name, artifact in sorted(inputs.items())},
-        "versions": {name: importlib.metadata.version(name) for name in ("oodtune", "torch", "onnx")}
-        | {"onnxruntime": bundle.runtime_version()},
     }
+
+
+def _written_variants(out: Path) -> list[str]:
+    return [variant for variant in get_args(Variant) if (out / bundle.model_path(variant)).is_file()]
+
+
+def _write_golden(job: _Job, out: Path) -> None:
+    from oodtune import golden
+
+    encoded = golden.draw_golden()
+    pixels = golden.pixels_of(job.source.network.preprocess, encoded)
+    outputs = {}
+    for variant in _written_variants(out):
+        session, _ = bundle.open_session(out / bundle.model_path(variant))
+        outputs[variant] = run_in_batches(partial(bundle.run_session, session), pixels)
+    golden.write_golden(out / bundle.GOLDEN, encoded, pixels, outputs)

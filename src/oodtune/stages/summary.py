@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from oodtune.artifact import open_artifact
+from oodtune.bundle import model_path
 from oodtune.evaluate.choice import Choice
 from oodtune.evaluate.table import LodoTable, label
 
@@ -54,7 +55,7 @@ def summarise(report: Path | str, bundle: Path | str | None = None) -> "Renderab
     ]
     if bundle is not None:
         opened = open_artifact(Path(bundle), "bundle", verify=False)
-        facts.add_row("Bundle", str(opened.path / "model.onnx"))
+        facts.add_row("Bundle", str(opened.path / model_path()))
         place = shlex.quote(str(opened.path))
         commands = (f"oodtune predict {place} image.png", f"oodtune serve {place}")
         parts += [Text("\nNext", "bold"), *(Text(f"  {command}") for command in commands)]

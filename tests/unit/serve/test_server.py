@@ -1,12 +1,12 @@
 """Facts of the server that runs as a process of its own, seen by a client."""
 
 import io
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +23,7 @@ from oodtune.errors import UserError
 from oodtune.preprocess import decode_image
 from oodtune.serve import read_settings, run_server
 from oodtune.serve.metrics import Metrics
+from tests.unit.serve.running import process, sample, wait_until
 from tests.unit.tiny_bundle import CLASSES, encode, random_images, tiny_bundle
 
 MAX_BODY_BYTES = 50_000
@@ -54,16 +55,8 @@ def running_server():
 
 @pytest.fixture(scope="module")
 def client():
-    with running_server() as (_, address), httpx.Client(base_url=address, timeout=30) as client:
+    with running_server() as (_, address), httpx.Client(base_url=address, timeout=10) as client:
         yield client
-
-
-def sample(client: httpx.Client, name: str, **labels: str) -> float:
-    for family in text_string_to_metric_families(client.get("/metrics").text):
-        for one in family.samples:
-            if one.name == name and labels.items() <= one.labels.items():
-                return one.value
-    return 0.0
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
@@ -125,7 +118,7 @@ def test_a_body_over_the_limit_is_413_whether_or_not_it_names_its_length(client)
     for content in (body, iter([body[:30_000], body[30_000:]])):
         answer = client.post("/v1/classify", content=content)
         assert answer.status_code == 413
-        assert answer.json() == {"error": f"expected an image of at most {MAX_BODY_BYTES} bytes; send a smaller one"}
+        assert f"expected a body of at most {MAX_BODY_BYTES} bytes" in answer.json()["error"]
 
 
 def test_a_body_without_length_is_served_too(client):
@@ -154,7 +147,7 @@ def test_exposed_metrics_are_the_declared_ones(client):
     families = text_string_to_metric_families(client.get("/metrics").text)
     exposed = {one.name + ("_total" if one.type == "counter" else "") for one in families}
     exposed = {name for name in exposed if not name.endswith("_created")}  # added to every counter by the library
-    assert exposed == Metrics(open_bundle(tiny_bundle())).names()
+    assert exposed == Metrics().names()
     assert all(name.startswith("oodtune_") for name in exposed)
 
 
@@ -220,13 +213,6 @@ def test_sigterm_under_load_resets_no_connection(headers):
         assert process.wait(timeout=20) == 0
 
 
-def wait_until(condition, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)
-
-
 def refuses_connections(place: tuple[str, int]) -> bool:
     try:
         socket.create_connection(place, timeout=1).close()
@@ -246,3 +232,31 @@ def test_a_taken_port_is_a_users_error():
         settings = read_settings(ServeConfig(), {"port": port}, environ={})
         with pytest.raises(UserError, match=f"127.0.0.1:{port}: expected a free address of this machine"):
             run_server(tiny_bundle(), settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nothing-here"], "nothing-here: expected a 'bundle' artifact, found nothing; make it with `oodtune export`"),
+        (["a bundle", "--variant", "int8"], "expected a bundle with variant 'int8', found ['fp32']"),
+        (["a bundle", "--provider", "cuda"], "expected CUDAExecutionProvider for provider 'cuda'"),
+    ],
+    ids=["no bundle", "no such variant", "no such provider"],
+)
+def test_what_cannot_be_served_ends_the_process_with_one_line_and_exit_code_2(arguments, expected):
+    named = [str(tiny_bundle()) if one == "a bundle" else one for one in arguments]
+    with process(*named, "--port", "0") as server:
+        said = server.communicate(timeout=30)
+        assert server.returncode == 2
+    assert said[0] == ""
+    assert re.fullmatch(f"error: .*{re.escape(expected)}.*\n", said[1])
+
+
+def test_metrics_may_have_a_port_of_their_own():
+    with process(
+        str(tiny_bundle()), "--port", "0", environ={**os.environ, "OODTUNE_LISTEN_METRICS_PORT": "0"}
+    ) as server:
+        main, metrics = re.findall(r"http://\S+", server.stdout.readline())
+        assert httpx.post(f"{main}/v1/classify", content=encode(random_images(1)[0])).status_code == 200
+        counted = 'oodtune_requests_total{code="200",route="/v1/classify"} 1.0'
+        assert counted in httpx.get(f"{metrics}/metrics").text

@@ -2,25 +2,29 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
 from oodtune.artifact import create_artifact, open_artifact, write_json
-from oodtune.bundle import open_bundle
+from oodtune.bundle import model_path, open_bundle
 from oodtune.config import CombineConfig, ExportConfig, PreprocessConfig, SweepConfig
 from oodtune.data.cache import open_cache
 from oodtune.data.index import IndexRow, write_index
-from oodtune.errors import ArtifactError, ParityError
+from oodtune.errors import ArtifactError, DataError, ParityError
 from oodtune.evaluate.predictions import Model, open_predictions
+from oodtune.golden import check_golden
 from oodtune.model.network import build_network
 from oodtune.model.weights import save_weights
 from oodtune.preprocess import decode_image
 from oodtune.stages import cache, combine, evaluate, export
+from oodtune.stages.export_domains import sample_images
+from oodtune.stages.export_lineage import without_paths
 from oodtune.stages.model_weights import find_weights
 from oodtune.trial import NetworkSpec, TrialRecord, plan_trials
 
@@ -36,6 +40,7 @@ SWEEP = SweepConfig(
     weight_decays=(0.0,),
     seeds=(0,),
 )
+ORIGINS = [{"domain": "photo", "title": "Made | up", "source": "a test", "version": "rev7", "licence": "CC0-1.0"}]
 COMBINE = CombineConfig(ensembles=("logit", "probability"))
 PARAMS = export.Params(export=ExportConfig(max_abs_difference=1e-4))
 
@@ -63,6 +68,7 @@ class Sweep:
                 "temperature": TEMPERATURE,
                 "iid": 0.5,
                 "ood": 0.25,
+                "reasons": ["It was named."],
             }
             write_json(writer.path / "selection.json", chosen)
         return out
@@ -125,7 +131,7 @@ def write_dataset(out: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(generator.integers(0, 256, (40, 48, 3), np.uint8)).save(path)
         write_index(rows, writer.path / "index.csv")
-        writer.details.update(domains=list(DOMAINS), classes=list(CLASSES), origins={"photo": "made up"}, counts={})
+        writer.details.update(domains=list(DOMAINS), classes=list(CLASSES), origins=ORIGINS, counts={})
 
 
 @pytest.mark.parametrize("kind", ["trial", "soup", "logit_ensemble", "probability_ensemble"])
@@ -145,6 +151,10 @@ def test_the_bundle_predicts_what_was_evaluated_from_the_image_files_on(sweep, k
     parity = json.loads((bundle.artifact.path / "parity.json").read_text())
     assert (parity["num_images"], parity["top1_agreement"]) == (checked, 1.0)
     assert set(parity["per_split"]) == {"photo-out", "clay-out", "sketch-in", "sketch-out"}
+    assert parity["graph"]["num_images"] == 9  # of three out-splits
+    for close in parity["graph"]["outputs"].values():
+        assert 0.0 <= close["max_abs_difference"] <= close["allowed"]
+    check_golden(bundle)
 
 
 def test_the_bundle_carries_its_lineage(sweep):
@@ -158,10 +168,71 @@ def test_the_bundle_carries_its_lineage(sweep):
     assert bundle.lineage["winner"]["name"] == winner.name
     assert (bundle.lineage["iid"], bundle.lineage["ood"]) == (0.5, 0.25)
     assert bundle.lineage["dataset"]["digest"] == open_artifact(sweep.root / "dataset", "dataset").digest
-    assert bundle.lineage["dataset"]["origins"] == {"photo": "made up"}
+    assert bundle.lineage["dataset"]["origins"] == ORIGINS
     assert bundle.lineage["inputs"]["cache"] == opened.artifact.digest
     assert bundle.lineage["inputs"][winner.name] == open_artifact(sweep.trials[0], "trial").digest
     assert set(bundle.lineage["versions"]) == {"oodtune", "torch", "onnx", "onnxruntime"}
+
+
+@pytest.mark.parametrize("kind", ["trial", "soup", "logit_ensemble"])
+def test_lineage_holds_the_settings_of_every_trial_that_is_in_the_model(sweep, kind):
+    winner = sweep.first(kind)
+    lineage = open_bundle(sweep.bundle(kind)).lineage
+    assert sorted(lineage["trials"]) == sorted(winner.members or [winner.name])
+    for name, trial in lineage["trials"].items():
+        assert (trial["trial"]["method"] in name, trial["trial"]["learning_rate"]) == (True, 0.1)
+    assert lineage["backbone"] == SPEC.backbone
+    assert lineage["reasons"] == ["It was named."]
+
+
+def test_the_onnx_file_alone_holds_the_whole_lineage_and_no_path_of_this_machine(sweep):
+    bundle = open_bundle(sweep.bundle("trial"))
+    model = onnx.load(sweep.bundle("trial") / model_path())
+    metadata = {one.key: one.value for one in model.metadata_props}
+    assert json.loads(metadata["lineage"]) == bundle.lineage
+    for file in sweep.bundle("trial").rglob("*"):
+        assert file.is_dir() or str(sweep.root).encode() not in file.read_bytes(), file
+
+
+def test_an_absolute_path_in_settings_is_cut_to_its_name():
+    settings = {
+        "weights": "/home/me/weights.pth",
+        "list": ["~/data", "C:\\data\\x", "relative/kept", "https://a/b"],
+        "n": 1,
+    }
+    expected = {"weights": "weights.pth", "list": ["data", "x", "relative/kept", "https://a/b"], "n": 1}
+    assert without_paths(settings) == expected
+
+
+def test_the_scores_are_of_the_training_domains_and_their_out_splits(sweep):
+    domains = open_bundle(sweep.bundle("trial")).domains
+    assert domains.domains == ("photo", "clay")
+    assert domains.num_images == 6
+    assert domains.max_score == pytest.approx(0.95)
+    assert (domains.detection["domain"], domains.detection["num_images"]) == (TARGET, 9)
+
+
+def test_the_card_and_the_repository_entry_are_in_the_bundle(sweep):
+    files = open_artifact(sweep.bundle("logit_ensemble"), "bundle").manifest.files
+    assert {"README.md", "golden.npz", "model/config.pbtxt", "model/labels.txt", "model/1/model.onnx"} <= set(files)
+    card = (sweep.bundle("logit_ensemble") / "README.md").read_text()
+    assert "2 networks in one graph, the mean of their logits" in card
+    assert "| photo | Made \\| up | a test | rev7 |" in card
+
+
+def test_a_training_domain_with_one_image_to_fit_is_an_error(sweep):
+    opened = open_cache(sweep.root / "cache")
+    rows = tuple(row._replace(split="in" if row.id == "photo/cat/1.png" else "out") for row in opened.rows)
+    with pytest.raises(DataError, match=r"two or more images in the in-split of photo, .* found 1; add images"):
+        sample_images(replace(opened, rows=rows), "photo")
+
+
+def test_at_most_so_many_images_are_sampled_and_always_the_same(sweep):
+    opened = open_cache(sweep.root / "cache")
+    some = sample_images(opened, "photo", count=4)
+    assert len(some) == 4
+    assert np.array_equal(some[0:4], sample_images(opened, "photo", count=4)[0:4])
+    assert len(sample_images(opened, "photo")) == 6
 
 
 def test_two_exports_of_one_selection_give_equal_bytes(sweep, tmp_path):

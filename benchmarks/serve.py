@@ -1,0 +1,234 @@
+"""`oodtune serve` against its raw limit, and against other servers: CPU time, latency, memory, start.
+
+    python -m benchmarks.serve
+    python -m benchmarks.serve --peer litserve --peer triton
+
+The raw limit is this project's decoding and ONNX Runtime in a loop without a server, in the best of several setups,
+measured just before and just after every run of the server. A ratio is CPU seconds per image of that limit by CPU
+seconds per request of the server's whole tree of processes, the median over such pairs; wrk, which asks, is not in it.
+A tensor's limit has no decoding: it needs none. Batches of the limit are no larger than the connections can fill.
+The model has random weights. Exits with 1 if a target is missed; needs `wrk` (apt install wrk).
+"""
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.ratio import Ratio, describe_machine, write_figures
+from benchmarks.serve_inputs import PAYLOADS, Payload, Post, draw_jpeg, make_post, write_bundle
+from benchmarks.serve_limit import Limit
+from benchmarks.serve_load import Open, run_open_loop, run_wrk
+from benchmarks.serve_peers import PACKAGES, peer_post, running_peer
+from benchmarks.serve_processes import Running, fetch_status, free_port, running
+
+TARGETS: Final[dict[Payload, float]] = {"jpeg": 0.95, "binary": 0.95, "json": 0.75}
+LOAD: Final = 0.7
+"""Share of the raw limit at which latency is measured."""
+MOST_LATENCY: Final = 2.5
+"""p99 under that load, in latencies of the unloaded server."""
+MOST_MEGABYTES: Final = 300.0
+LONGEST_START_S: Final = 3.0
+BATCHES: Final = {96: (1, 4, 8), 224: (1,)}
+"""Larger ones cost more per image at 224 px."""
+WARM_UP_S: Final = 1
+READY: Final = Post("/v2/health/ready", {}, b"")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A figure that must not be exceeded."""
+
+    name: str
+    value: float
+    most: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.most
+
+    def __str__(self) -> str:
+        verdict = "met" if self.met else "MISSED"
+        return f"{self.name}: {self.value:.3g} {self.unit} (wanted at most {self.most:g}: {verdict})"
+
+
+class Bench:
+    """One image size: its bundle, its image, its raw limit."""
+
+    def __init__(self, size: int, options: argparse.Namespace, directory: Path) -> None:
+        self.size, self.options, self.directory = size, options, directory
+        self.bundle = (options.work or directory) / f"{options.backbone}-{size}"
+        if not self.bundle.exists():
+            write_bundle(self.bundle, options.backbone, size)
+        self.jpeg = draw_jpeg(size)
+        path = directory / f"{size}.jpg"
+        path.write_bytes(self.jpeg)
+        self.limit = Limit(self.bundle, path)
+
+    def serve(self) -> AbstractContextManager[Running]:
+        port = free_port()
+        oodtune = Path(sys.executable).with_name("oodtune")
+        return running("oodtune", [oodtune, "serve", str(self.bundle), "--port", str(port)], port, READY)
+
+    def compare(self, server: Running, post: Post, payload: Payload, connections: int) -> Ratio:
+        """Return the ratio of CPU time of the raw limit to that of the server."""
+        setup = self.limit.find_best(connections, payload == "jpeg", BATCHES.get(self.size, (1,)))
+        run_wrk(server, post, connections, WARM_UP_S, self.directory)
+        before = self.limit.measure(setup, self.options.limit_seconds)
+        pairs = []
+        for _ in range(self.options.repeats):
+            ours = run_wrk(server, post, connections, self.options.seconds, self.directory)
+            after = self.limit.measure(setup, self.options.limit_seconds)
+            if ours.failed:
+                print(f"    {ours.failed} requests of {server.name} failed", flush=True)
+            pairs.append((ours.speed.cpu_s, statistics.mean((before.cpu_s, after.cpu_s))))
+            before = after
+        ratios = [limit_s / ours_s for ours_s, limit_s in pairs]
+        ratio = Ratio(
+            name=f"{payload}, {self.size} px, {connections} connections, in images per CPU second",
+            ours=server.name,
+            theirs=f"raw limit: {setup.threads} threads x {setup.intra_op}, batch {setup.batch}",
+            per_second_ours=1 / statistics.median(ours_s for ours_s, _ in pairs),
+            per_second_theirs=1 / statistics.median(limit_s for _, limit_s in pairs),
+            ratio=statistics.median(ratios),
+            lowest=min(ratios),
+            highest=max(ratios),
+            repeats=len(ratios),
+            target=TARGETS[payload],
+        )
+        print(ratio, flush=True)
+        return ratio
+
+    def measure_open_loop(self, server: Running) -> tuple[Open, Open]:
+        """Return latencies of one client, and of clients that come at LOAD of the raw limit."""
+        post = make_post("jpeg", self.jpeg, self.size)
+        setup = self.limit.find_best(32, True, BATCHES.get(self.size, (1,)))
+        unloaded = run_open_loop(server, post, 0.0, self.options.open_seconds / 4, self.directory)
+        limit = self.limit.measure(setup, 2 * self.options.limit_seconds)
+        loaded = run_open_loop(server, post, LOAD * limit.per_second, self.options.open_seconds, self.directory)
+        return unloaded, loaded
+
+
+def main() -> None:
+    options = parse()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk: expected the load generator wrk, found none; apt install wrk")
+    ratios: list[Ratio] = []
+    bounds: list[Bound] = []
+    latencies: dict[str, object] = {}
+    peers: list[Ratio] = []
+    with tempfile.TemporaryDirectory() as name:
+        for size in options.size:
+            with benching(Bench(size, options, Path(name))) as bench:
+                found, limits = measure_ours(bench, latencies)
+                ratios += found
+                bounds += limits
+                peers += measure_peers(bench, found)
+    print(*bounds, sep="\n", flush=True)
+    write_figures(
+        options,
+        describe_machine("onnxruntime", "numpy", "pillow", "starlette", "uvicorn"),
+        ratios + peers,
+        bounds=[{**asdict(bound), "met": bound.met} for bound in bounds],
+        latencies=latencies,
+    )
+    sys.exit(not (all(one.met for one in ratios + peers) and all(one.met for one in bounds)))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0", help="timm name (default: %(default)s)")
+    parser.add_argument("--size", type=int, nargs="+", default=[96, 224], help="of images, in pixels")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32], help="of wrk")
+    parser.add_argument("--payload", choices=PAYLOADS, nargs="+", default=list(PAYLOADS))
+    parser.add_argument("--repeats", type=int, default=3, help="measured pairs of each ratio (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=3, help="of every run of a server (default: %(default)s)")
+    parser.add_argument("--limit-seconds", type=float, default=0.8, help="of every run of the limit")
+    parser.add_argument("--open-seconds", type=float, default=12.0, help="of the open loop (default: %(default)s)")
+    parser.add_argument("--peer", choices=sorted(PACKAGES), action="append", default=[], help="measure it, too")
+    parser.add_argument("--peers-dir", type=Path, default=Path("peers"), help="of their environments")
+    parser.add_argument("--work", type=Path, help="keep the bundles here, and use those that are there")
+    parser.add_argument("--quick", action="store_true", help="one short pair of each, which proves little")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.seconds, options.limit_seconds, options.open_seconds = 1, 1, 0.3, 4.0
+    return options
+
+
+@contextmanager
+def benching(bench: Bench) -> Iterator[Bench]:
+    try:
+        yield bench
+    finally:
+        bench.limit.close()
+
+
+def measure_ours(bench: Bench, latencies: dict[str, object]) -> tuple[list[Ratio], list[Bound]]:
+    """Measure `oodtune serve`; latencies of the open loop are noted by size."""
+    size, options = bench.size, bench.options
+    ratios = []
+    with bench.serve() as server:
+        for payload in options.payload:
+            post = make_post(payload, bench.jpeg, size)
+            if (status := fetch_status(server.port, post)) != 200:
+                print(f"{payload}, {size} px: not measured, the server answered {status}", flush=True)
+                continue
+            ratios += [bench.compare(server, post, payload, connections) for connections in options.connections]
+        unloaded, loaded = bench.measure_open_loop(server)
+        latencies[f"{size} px"] = {"unloaded": asdict(unloaded), "loaded": asdict(loaded)}
+        print(
+            f"open loop, {size} px: {loaded.per_second:.0f}/s, p50 {1e3 * loaded.p50_s:.1f} ms, p99 "
+            f"{1e3 * loaded.p99_s:.1f} ms, {loaded.failed} of {loaded.requests} failed; one client: p50 "
+            f"{1e3 * unloaded.p50_s:.1f} ms. Meanwhile others took {loaded.others:.2f} CPUs, the generator "
+            f"{loaded.generator:.2f}",
+            flush=True,
+        )
+        bounds = [
+            Bound(f"p99 at {LOAD:.0%} load, {size} px", loaded.p99_s / unloaded.p50_s, MOST_LATENCY, "x unloaded"),
+            Bound(f"memory, {size} px", server.megabytes(), MOST_MEGABYTES, "MB"),
+            Bound(f"start, {size} px", server.start_s, LONGEST_START_S, "s"),
+        ]
+    return ratios, bounds
+
+
+def measure_peers(bench: Bench, ours: Sequence[Ratio]) -> list[Ratio]:
+    """Return how often ours does, per CPU second, what each peer does once, both by the ratio to the raw limit."""
+    known = {ratio.name: ratio for ratio in ours}
+    found = []
+    for name in bench.options.peer:
+        with running_peer(name, bench.options.peers_dir, bench.bundle, bench.jpeg) as server:
+            for connections in bench.options.connections:
+                theirs = bench.compare(server, peer_post(name, bench.jpeg), "jpeg", connections)
+                if theirs.name in known:
+                    found.append(oppose(known[theirs.name], theirs))
+                    print(found[-1], flush=True)
+            print(f"{name}, {bench.size} px: {server.megabytes():.0f} MB, {server.start_s:.1f} s to start", flush=True)
+    return found
+
+
+def oppose(ours: Ratio, theirs: Ratio) -> Ratio:
+    """Return the ratio of two ratios to the raw limit; its extremes are those of unlucky and lucky pairs."""
+    return Ratio(
+        name=ours.name,
+        ours=ours.ours,
+        theirs=theirs.ours,
+        per_second_ours=ours.per_second_ours,
+        per_second_theirs=theirs.per_second_ours,
+        ratio=ours.ratio / theirs.ratio,
+        lowest=ours.lowest / theirs.highest,
+        highest=ours.highest / theirs.lowest,
+        repeats=ours.repeats,
+        target=1.0,
+    )
+
+
+if __name__ == "__main__":
+    main()

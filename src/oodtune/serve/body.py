@@ -1,0 +1,124 @@
+"""Bodies of requests: read within limits of size, time and of what all of them together hold in memory."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+from starlette.requests import Request
+
+from oodtune.serve.refusal import RefusedError
+
+BODY_TIMEOUT_S: Final = 30.0
+"""A body that trickles in longer than this is refused."""
+_PIECE_BYTES: Final = 256 * 1024
+"""Decompressed at once: other requests are heard after each."""
+_WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""Content-Encoding -> what zlib calls it."""
+
+
+class BodyReader:
+    """Reads bodies of at most `max_bytes`, before and after decompression; all that are held at one time have at most
+    `max_total_bytes`."""
+
+    def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._free_bytes = max(max_bytes, max_total_bytes)
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the body, decompressed; it counts as held until the block ends.
+
+        Raises RefusedError; ClientDisconnect if it ends.
+        """
+        body = bytearray()
+        try:
+            await self._fill(body, request)
+            yield bytes(body)
+        finally:
+            self._free_bytes += len(body)
+
+    async def _fill(self, body: bytearray, request: Request) -> None:
+        if int(request.headers.get("content-length", "0")) > self._max_bytes:
+            raise self._too_large()
+        decoder = _choose_decoder(request.headers.get("content-encoding", ""))
+        received = 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                async for chunk in request.stream():
+                    received += len(chunk)
+                    if received > self._max_bytes:  # a chunked body names no length
+                        raise self._too_large()
+                    for piece in decoder.feed(chunk):
+                        self._append(body, piece)
+                        if len(piece) == _PIECE_BYTES:
+                            await asyncio.sleep(0)
+        except TimeoutError:
+            message = f"expected the whole body within {BODY_TIMEOUT_S:g} s; send it faster"
+            raise RefusedError("timeout", message) from None
+        decoder.end()
+
+    def _append(self, body: bytearray, piece: bytes) -> None:
+        if len(body) + len(piece) > self._max_bytes:
+            raise self._too_large()
+        if len(piece) > self._free_bytes:
+            raise RefusedError("overloaded", "too many large requests at once; try again in a second", 1)
+        body += piece
+        self._free_bytes -= len(piece)
+
+    def _too_large(self) -> RefusedError:
+        message = f"expected a body of at most {self._max_bytes} bytes, also after decompression; send a smaller one"
+        return RefusedError("too_large", message)
+
+
+class _Decoder(Protocol):
+    def feed(self, chunk: bytes) -> Iterator[bytes]: ...
+
+    def end(self) -> None: ...
+
+
+def _choose_decoder(encoding: str) -> _Decoder:
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return _Plain()
+    if encoding not in _WINDOWS:
+        raise RefusedError("bad_request", "Content-Encoding: expected gzip, deflate or none")
+    return _Inflate(_WINDOWS[encoding])
+
+
+class _Plain:
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        yield chunk
+
+    def end(self) -> None:
+        return
+
+
+class _Inflate:
+    """Decompresses one stream in pieces of bounded size."""
+
+    def __init__(self, window: int) -> None:
+        self._stream = zlib.decompressobj(window)
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        rest, more = chunk, bool(chunk)
+        while more:
+            if self._stream.eof:  # a second stream could begin in every few bytes
+                raise self._broken()
+            try:
+                piece = self._stream.decompress(rest, _PIECE_BYTES)
+            except zlib.error:
+                raise self._broken() from None
+            rest = self._stream.unconsumed_tail or self._stream.unused_data
+            # zlib may have taken all of the input, and hold output that had no room.
+            more = bool(rest) or (len(piece) == _PIECE_BYTES and not self._stream.eof)
+            if piece:
+                yield piece
+
+    def end(self) -> None:
+        if not self._stream.eof:
+            raise self._broken()
+
+    def _broken(self) -> RefusedError:
+        return RefusedError("bad_request", "expected a body of one whole stream of its Content-Encoding, found another")

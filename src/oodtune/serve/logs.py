@@ -1,0 +1,91 @@
+"""Logs: one line of JSON each, on stderr. Never an image, a token, a query or a path that a client made up."""
+
+import json
+import logging
+import re
+import secrets
+import sys
+import time
+from contextvars import ContextVar
+from http import HTTPStatus
+from typing import Any, Final, TextIO
+
+import orjson
+from starlette.types import Scope
+
+log = logging.getLogger("oodtune.serve")
+
+_GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line: time (UTC), level, logger, event, the fields of `log_event`, the traceback if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        if (request_id := _request_id.get()) is not None:
+            line["request_id"] = request_id
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except orjson.JSONEncodeError:  # half a character, a number over 64 bits: rare, and no reason to lose a line
+            return json.dumps(line, default=str)
+
+
+def configure_logging(stream: TextIO | None = None) -> None:
+    """Send every logger of this process, uvicorn's too, and Python's warnings to `stream` (None: stderr) as JSON."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+
+
+def log_event(event: str, level: int = logging.INFO, **fields: object) -> None:
+    """Log that the server did something: start, ready, reload, drain. A field of None is left out."""
+    if log.isEnabledFor(level):
+        log.log(level, event, extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+
+
+def take_request_id(scope: Scope) -> str:
+    """Return the id that the client gave with X-Request-Id, if it is harmless, or a new one.
+
+    Whatever is logged while this request is answered carries it.
+    """
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    request_id = given.decode("ascii") if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
+    _request_id.set(request_id)
+    return request_id
+
+
+def log_request(scope: Scope, status: int, seconds: float, model_version: str | None, log_all: bool) -> None:
+    """Log an answered request if it failed, or if `log_all`. To be called in the task that took its id."""
+    if status < HTTPStatus.BAD_REQUEST and not log_all:
+        return
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    client = scope.get("client")
+    log_event(
+        "request",
+        _level(status),
+        method=scope["method"],
+        route=scope.get("oodtune.route", "other"),
+        status=status,
+        reason=scope.get("oodtune.reason"),
+        seconds=round(seconds, 6),
+        content_length=int(length) if length.isdigit() and len(length) < 20 else None,
+        model_version=model_version,
+        remote=client[0] if client else None,
+    )
+
+
+def _level(status: int) -> int:
+    if status < HTTPStatus.BAD_REQUEST:
+        return logging.INFO
+    return logging.WARNING if status != HTTPStatus.INTERNAL_SERVER_ERROR else logging.ERROR

@@ -1,0 +1,73 @@
+"""A server in a process of its own, as the command line starts it, and what tests ask it."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from oodtune.artifact import create_artifact, open_artifact, write_json
+
+OODTUNE = str(Path(sys.executable).parent / "oodtune")
+
+
+@contextmanager
+def process(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Yield a process of `oodtune serve`; it is killed at the end."""
+    command = [OODTUNE, "serve", *arguments]
+    given = {**(os.environ if environ is None else environ), "PYTHONUNBUFFERED": "1"}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=given)
+    try:
+        yield server
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@contextmanager
+def running(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Yield a server on a free port that is ready, and its address."""
+    with process(*arguments, "--port", "0", environ=environ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        line = server.stdout.readline()
+        match = re.search(r"https?://\S+", line)
+        assert match, line + server.stderr.read()
+        yield server, match[0]
+
+
+def sample(client: httpx.Client, name: str, **labels: str) -> float:
+    """Return the value of a metric; 0 if it has none."""
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        for one in family.samples:
+            if one.name == name and labels.items() <= one.labels.items():
+                return one.value
+    return 0.0
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.05)
+
+
+def copy_bundle(bundle: Path, out: Path, note: str, change: Mapping[str, Callable[[Path], None]] | None = None) -> Path:
+    """Write a bundle like another one, but for a note in its lineage, so that its digest is another.
+
+    `change` alters files, by name, before they are hashed.
+    """
+    with create_artifact(out, "bundle") as writer:
+        for name in open_artifact(bundle, "bundle").manifest.files:
+            (writer.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (writer.path / name).write_bytes((bundle / name).read_bytes())
+        for name, alter in (change or {}).items():
+            alter(writer.path / name)
+        write_json(writer.path / "lineage.json", {"note": note})
+    return out
