@@ -38,7 +38,9 @@ def test_an_altered_model_is_refused(altered):
         open_bundle(altered)
 
 
-@pytest.mark.parametrize("name", ["preprocess.json", "labels.json", "calibration.json", "domains.json", "model/1/model.onnx"])
+@pytest.mark.parametrize(
+    "name", ["preprocess.json", "labels.json", "calibration.json", "domains.json", "model/1/model.onnx"]
+)
 def test_a_missing_file_is_refused(altered, name):
     (altered / name).unlink()
     with pytest.raises(ArtifactError, match=f"{name} is missing"):

@@ -17,6 +17,9 @@ RANK: Final = 64
 NUM_FOLDS: Final = 5
 _LEAST_VARIANCE: Final = 1e-6
 """Of the mean variance: what does not vary at all must not divide by zero."""
+_LEAST_DEVIATION: Final = 1e-3
+"""Of the features' root mean square: float32 keeps six digits through a network, and a distance must not show the
+seventh."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def _fit(domains: list[Doubles], rank: int) -> _Fitted:
     spectrum, directions = _principal(centred, count)
     mean = spectrum.sum() / width
     shrinkage = _shrinkage(spectrum, centred, count)
-    least = _LEAST_VARIANCE * max(float(mean), 1e-12)
+    rounding = np.mean([np.square(part).mean() for part in domains]) * _LEAST_DEVIATION**2
+    least = max(_LEAST_VARIANCE * float(mean), float(rounding), 1e-12)
     kept = min(rank, int((spectrum > least).sum()), width - 1)
     shrunk = (1.0 - shrinkage) * spectrum + shrinkage * mean
     rest = (1.0 - shrinkage) * spectrum[kept:].sum() / (width - kept) + shrinkage * mean

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -17,47 +16,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from oodtune.errors import UserError
 from oodtune.serve import openapi, page
 from oodtune.serve.answers import answer_bug, answer_http_error, error_answer, refusal_answer
 from oodtune.serve.auth import RequireToken, TokenCheck
-from oodtune.serve.body import BodyReader
 from oodtune.serve.classify import Classify
-from oodtune.serve.engine import Engine
-from oodtune.serve.health import Health
 from oodtune.serve.logs import log_event, log_request, take_request_id
 from oodtune.serve.metrics import CONTENT_TYPE, Metrics
 from oodtune.serve.oip import rest
+from oodtune.serve.parts import DRAIN_S, Parts
 from oodtune.serve.refusal import RefusedError
-from oodtune.serve.served_model import Served
-from oodtune.serve.settings import ServeSettings
 
 CLIENT_CLOSED_REQUEST: Final = 499
-GRPC_GRACE_S: Final = 30.0
-"""Calls in flight have this long to finish after SIGTERM."""
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a server is made of, whatever the protocol in front of it."""
-
-    settings: ServeSettings
-    served: Served
-    metrics: Metrics
-    engine: Engine
-    bodies: BodyReader
-    health: Health
-
-
-def create_parts(settings: ServeSettings) -> Parts:
-    """Return the parts of a server that serves no model yet: `parts.served.replace(model)` makes it ready."""
-    served = Served(settings.name)
-    metrics = Metrics()
-    served.on_replace.append(metrics.introduce)
-    engine = Engine(metrics, settings)
-    bodies = BodyReader(settings.max_body_bytes, settings.max_buffered_bytes)
-    return Parts(settings, served, metrics, engine, bodies, Health(served, engine))
 
 
 def create_app(parts: Parts) -> Starlette:
@@ -184,7 +156,12 @@ async def _grpc(parts: Parts) -> AsyncIterator[None]:
         return
     from oodtune.serve.oip.grpc_server import start_grpc
 
-    server = await start_grpc(parts)
+    try:
+        server = await start_grpc(parts)
+    except UserError as error:  # raised here, it would be a traceback
+        parts.failures.append(error)
+        yield
+        return
     log_event("listening", protocol="grpc", port=server.port)
     yield
-    await server.stop(GRPC_GRACE_S)
+    await server.stop(DRAIN_S)

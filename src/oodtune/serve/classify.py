@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,7 +9,7 @@ from oodtune.bundle import Outputs, Pixels
 from oodtune.preprocess import decode_image, preprocess
 from oodtune.serve.answers import json_answer
 from oodtune.serve.body import BodyReader
-from oodtune.serve.engine import Engine, Load
+from oodtune.serve.engine import Engine, Load, Seen
 from oodtune.serve.refusal import RefusedError
 from oodtune.serve.served_model import Served, ServedModel
 
@@ -31,16 +30,17 @@ class Classify:
         text = request.query_params.get("top_k") if request.scope["query_string"] else None
         top_k = read_top_k(text, len(model.bundle.classes))
         async with self._bodies.read(request) as body:
-            outputs = await self._engine.predict(model, decoded([body]))
+            outputs = await self._engine.predict(model, decoded(body))
         return json_answer(describe(model, outputs, top_k))
 
 
-def decoded(bodies: list[bytes]) -> Load:
-    """Return what makes pixels (N, S, S, 3) of N encoded images."""
+def decoded(body: bytes) -> Load:
+    """Return what makes pixels (1, S, S, 3) of an encoded image."""
 
-    def load(model: ServedModel) -> Pixels:
-        config = model.bundle.preprocess
-        return np.stack([preprocess(decode_image(body), config) for body in bodies])
+    def load(model: ServedModel, seen: Seen) -> Pixels:
+        image = decode_image(body)
+        seen(image.width * image.height)
+        return preprocess(image, model.bundle.preprocess)[None]
 
     return load
 

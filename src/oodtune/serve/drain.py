@@ -7,7 +7,8 @@ from typing import Final
 
 import uvicorn
 
-from oodtune.serve.health import Health
+from oodtune.serve.logs import log_event
+from oodtune.serve.parts import Parts
 
 LINGER_S: Final = 0.5
 """How long a request may be on its way on an open connection when the server stops."""
@@ -23,12 +24,17 @@ class DrainingServer(uvicorn.Server):
     without a request, also if the request is on its way. Under load, half of the clients lost one.
     """
 
-    def __init__(self, config: uvicorn.Config, health: Health) -> None:
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
         super().__init__(config)
-        self._health = health
+        self._parts = parts
+
+    async def on_tick(self, counter: int) -> bool:
+        return bool(self._parts.failures) or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._health.draining = True
+        self._parts.health.draining = True
+        if self._parts.served.is_ready:
+            log_event("drain", in_flight=len(self.server_state.tasks))
         accepted = [connection for listener in sockets or [] for connection in _stop_listening(listener)]
         for server in self.servers:
             server.close()

@@ -21,7 +21,9 @@ from oodtune.serve.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[ServedModel], Pixels]
+Seen = Callable[[int], None]
+"""Is told how many pixels an encoded image has."""
+Load = Callable[[ServedModel, Seen], Pixels]
 """Makes pixels (N, S, S, 3), N > 0, of a request, on a worker. Raises RefusedError or DataError."""
 
 _MEMORY: Final = 0.9
@@ -159,7 +161,7 @@ class Engine:
         try:
             if now_s > job.deadline_s:
                 raise RefusedError("overloaded", "no worker was free before the request's deadline; try again later", 1)
-            return job.load(job.model)
+            return job.load(job.model, self._metrics.image_pixels.observe)
         except RefusedError as error:
             self._fail(job, error)
         except DataError as error:

@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     import uvicorn
     from prometheus_client import CollectorRegistry
 
-    from oodtune.serve.app import Parts
+    from oodtune.serve.parts import Parts
     from oodtune.serve.reload import Reloader
 
 KEEP_ALIVE_S: Final = 75
 """Longer than proxies keep an idle connection: who closes first loses the other's request."""
-DRAIN_S: Final = 30
-"""Requests in flight have this long to finish after SIGTERM."""
 BACKLOG: Final = 2048
 
 
@@ -40,10 +38,10 @@ def run_server(source: str | Path | None, settings: ServeSettings, announce: Cal
     """
     _exit_zero_on_sigterm()
     try:
-        from oodtune.serve.app import create_parts
         from oodtune.serve.drain import DrainingServer
         from oodtune.serve.loading import load_model
-        from oodtune.serve.logs import configure_logging
+        from oodtune.serve.logs import configure_logging, log_event
+        from oodtune.serve.parts import create_parts
         from oodtune.serve.reload import Reloader
         from oodtune.serve.sources import find_source
     except ModuleNotFoundError as error:
@@ -66,16 +64,26 @@ def run_server(source: str | Path | None, settings: ServeSettings, announce: Cal
         lambda outcome: parts.metrics.reloads.labels(outcome).inc(),
         settings.reload_s if found.moves else None,
     )
-    server = DrainingServer(config, parts.health)
-    _run(server, listener, reloader, lambda: announce(f"serving {found} at {address}"))
+
+    def ready() -> None:
+        model = parts.served.current
+        bundle = model.bundle
+        log_event("ready", version=model.version, digest=bundle.digest, provider=bundle.provider, batch=model.max_batch)
+        announce(f"serving {found} at {address}")
+
+    _run(DrainingServer(config, parts), listener, reloader, ready)
+    if parts.failures:
+        raise parts.failures[0]
 
 
-def _run(server: "uvicorn.Server", listener: socket.socket, reloader: "Reloader", announce: Callable[[], None]) -> None:
+def _run(server: "uvicorn.Server", listener: socket.socket, reloader: "Reloader", ready: Callable[[], None]) -> None:
+    from oodtune.serve.parts import DRAIN_S
+
     def fail() -> None:
         server.should_exit = True
 
     _call_on_sighup(reloader.ask)
-    reloader.start(announce, fail)
+    reloader.start(ready, fail)
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn raises the signal again after it has drained
@@ -90,6 +98,7 @@ def _configure(parts: "Parts") -> "uvicorn.Config":
     import uvicorn
 
     from oodtune.serve.app import create_app
+    from oodtune.serve.parts import DRAIN_S
     from oodtune.serve.slow_clients import limited_protocol
 
     settings = parts.settings

@@ -106,8 +106,13 @@ def test_equal_facts_give_equal_text():
 
 
 def test_a_variant_that_was_left_out_is_shown_with_what_it_loses():
-    lost = {"accepted": False, "worst_loss_points": 3.25, "target_loss_points": None}
-    assert "| int8 | no: it loses too much | 3.25 | not measured |" in render_card(
+    lost = {
+        "accepted": False,
+        "worst_loss_points": 3.25,
+        "target_loss_points": None,
+        "refusal": "3.25 points lost on day",
+    }
+    assert "| int8 | no: 3.25 points lost on day | 3.25 | not measured |" in render_card(
         replace(CARD, variants={"int8": lost})
     )
     assert "## Variants" not in render_card(CARD)

@@ -10,6 +10,7 @@ import pytest
 
 from oodtune.bundle import open_bundle
 from oodtune.serve import ServeSettings, app, body
+from oodtune.serve.parts import create_parts
 from oodtune.serve.served_model import ServedModel
 from tests.unit.tiny_bundle import encode, random_images, tiny_bundle
 
@@ -48,7 +49,7 @@ def served(session=None, version="one", **changed) -> ServedModel:
 @asynccontextmanager
 async def serving(session=None, model: ServedModel | None = None, **settings):
     """Yield a client of the application, with its parts as `client.parts`."""
-    parts = app.create_parts(ServeSettings(**settings))
+    parts = create_parts(ServeSettings(**settings))
     parts.served.replace(model or served(session))
     application = app.create_app(parts)
     transport = httpx.ASGITransport(application, raise_app_exceptions=False)
@@ -193,7 +194,7 @@ def test_requests_end_with_the_version_that_they_began_with():
 
 def test_without_a_model_requests_are_503_and_the_server_is_live_and_not_ready():
     async def scenario():
-        parts = app.create_parts(ServeSettings(workers=1))
+        parts = create_parts(ServeSettings(workers=1))
         application = app.create_app(parts)
         transport = httpx.ASGITransport(application)
         async with (

@@ -5,8 +5,9 @@ import pytest
 from pydantic import SecretStr
 
 from oodtune.config import ServeConfig
-from oodtune.serve.app import create_app, create_parts
+from oodtune.serve.app import create_app
 from oodtune.serve.auth import PUBLIC_PATHS, RequireToken, TokenCheck
+from oodtune.serve.parts import create_parts
 from oodtune.serve.refusal import RefusedError
 from oodtune.serve.settings import read_settings
 

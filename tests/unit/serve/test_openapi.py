@@ -11,8 +11,9 @@ import schemathesis
 from starlette.routing import Route
 
 from oodtune.serve import ServeSettings
-from oodtune.serve.app import create_app, create_parts
+from oodtune.serve.app import create_app
 from oodtune.serve.loading import load_model
+from oodtune.serve.parts import create_parts
 from tests.unit.tiny_bundle import CLASSES, encode, random_images, tiny_bundle
 
 PAGES = {"/", "/page.css", "/page.js", "/docs", "/openapi.json"}

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from oodtune.serve import ServeSettings
-from oodtune.serve.app import create_app, create_parts
+from oodtune.serve.app import create_app
+from oodtune.serve.parts import create_parts
 
 PATHS = ("/", "/page.css", "/page.js")
 

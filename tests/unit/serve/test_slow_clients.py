@@ -24,7 +24,8 @@ from pathlib import Path
 import uvicorn
 from oodtune.config import ServeConfig
 from oodtune.serve import read_settings
-from oodtune.serve.app import create_app, create_parts
+from oodtune.serve.app import create_app
+from oodtune.serve.parts import create_parts
 from oodtune.serve.loading import load_model
 from oodtune.serve.slow_clients import Limits, limited_protocol
 settings = read_settings(ServeConfig(), {{"workers": 1}}, environ={{}})

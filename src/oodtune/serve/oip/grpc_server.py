@@ -15,7 +15,7 @@ from oodtune.serve.refusal import RefusedError
 from oodtune.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from oodtune.serve.app import Parts
+    from oodtune.serve.parts import Parts
 
 ENVELOPE_BYTES: Final = 4096
 """What a message may have beside its tensors."""

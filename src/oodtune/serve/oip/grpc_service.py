@@ -22,7 +22,7 @@ from oodtune.serve.oip.metadata import SERVER_NAME
 from oodtune.serve.refusal import Reason, RefusedError
 
 if TYPE_CHECKING:
-    from oodtune.serve.app import Parts
+    from oodtune.serve.parts import Parts
 
 log = logging.getLogger(__name__)
 

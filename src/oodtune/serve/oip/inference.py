@@ -11,7 +11,7 @@ import numpy.typing as npt
 from oodtune.bundle import Floats, Outputs, Pixels
 from oodtune.errors import DataError
 from oodtune.preprocess import MAX_PIXELS, decode_image, preprocess
-from oodtune.serve.engine import Load
+from oodtune.serve.engine import Load, Seen
 from oodtune.serve.oip.datatypes import Raw, unpack_elements
 from oodtune.serve.refusal import RefusedError
 from oodtune.serve.served_model import ServedModel
@@ -175,7 +175,7 @@ def _check_tensor(tensor: InputTensor, spec: TensorSpec, max_images: int) -> Non
 
 
 def _load_pixels(tensor: InputTensor) -> Load:
-    def load(model: ServedModel) -> Pixels:
+    def load(model: ServedModel, seen: Seen) -> Pixels:
         return _pixels(tensor.data).reshape(tensor.shape)
 
     return load
@@ -195,7 +195,7 @@ def _load_encoded(tensor: InputTensor) -> Load:
     raw = tensor.data
     files = unpack_elements(raw, tensor.shape[0]) if isinstance(raw, bytes | memoryview) else raw
 
-    def load(model: ServedModel) -> Pixels:
+    def load(model: ServedModel, seen: Seen) -> Pixels:
         pixels, num_pixels = [], 0
         for place, file in enumerate(files):
             assert isinstance(file, bytes)
@@ -203,6 +203,7 @@ def _load_encoded(tensor: InputTensor) -> Load:
                 image = decode_image(file)
             except DataError as error:
                 raise RefusedError("bad_image", f"{ENCODED}, file {place + 1} of {len(files)}: {error}") from None
+            seen(image.width * image.height)
             num_pixels += image.width * image.height
             if num_pixels > MAX_ALL_PIXELS:
                 message = f"{ENCODED}: expected at most {MAX_ALL_PIXELS:,} pixels in all images; send fewer at once"

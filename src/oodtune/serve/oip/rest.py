@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from oodtune.bundle import Outputs, Pixels
 from oodtune.serve.answers import json_answer
-from oodtune.serve.engine import Load
+from oodtune.serve.engine import Load, Seen
 from oodtune.serve.oip.inference import ENCODED, InferRequest, InputTensor, pick, prepare, timeout_s
 from oodtune.serve.oip.json_answer import HEADER_LENGTH, Answer, compress, write_answer
 from oodtune.serve.oip.json_request import read_request
@@ -19,7 +19,7 @@ from oodtune.serve.refusal import RefusedError
 from oodtune.serve.served_model import ServedModel
 
 if TYPE_CHECKING:
-    from oodtune.serve.app import Parts
+    from oodtune.serve.parts import Parts
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -112,9 +112,9 @@ class _Reading:
         self._load = prepare(self.request, self._model, self._max_images)
         return self._load
 
-    def load(self, model: ServedModel) -> Pixels:
+    def load(self, model: ServedModel, seen: Seen) -> Pixels:
         """Return pixels (N, S, S, 3), on a worker. Raises RefusedError."""
-        return (self._load or self._prepare_late())(model)
+        return (self._load or self._prepare_late())(model, seen)
 
     def _prepare_late(self) -> Load:
         load = self.prepare()

@@ -15,7 +15,7 @@ from oodtune.serve.served_model import ServedModel
 from oodtune.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from oodtune.serve.app import Parts
+    from oodtune.serve.parts import Parts
 
 Handler = Callable[[Request], Awaitable[Response]]
 

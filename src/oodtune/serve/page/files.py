@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from oodtune.serve.app import Parts
+    from oodtune.serve.parts import Parts
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import uvloop
 from oodtune.config import ServeConfig
 from oodtune.serve import read_settings
-from oodtune.serve.app import create_parts
+from oodtune.serve.parts import create_parts
 from oodtune.serve.loading import load_model
 from oodtune.serve.oip.grpc_server import start_grpc
 

@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 from oodtune.bundle import open_bundle
 from oodtune.preprocess import decode_image
 from oodtune.serve import ServeSettings
-from oodtune.serve.app import create_app, create_parts
+from oodtune.serve.app import create_app
+from oodtune.serve.parts import create_parts
 from oodtune.serve.served_model import ServedModel
 from tests.unit.tiny_bundle import encode, random_images, tiny_bundle
 

@@ -126,7 +126,7 @@ def test_pixels_in_binary_reach_the_model_without_a_copy():
     body = memoryview(IMAGES.tobytes())
     model = ServedModel("model", "7", open_bundle(tiny_bundle()), 4, 0.001)
     request = read_request("model", "7", json.dumps({"inputs": [binary_images()]}).encode(), body)
-    assert np.shares_memory(prepare(request, model, 8)(model), np.frombuffer(body, np.uint8))
+    assert np.shares_memory(prepare(request, model, 8)(model, lambda num_pixels: None), np.frombuffer(body, np.uint8))
 
 
 def test_gzip_is_read_and_written_only_where_it_is_asked_for(client):
