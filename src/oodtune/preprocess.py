@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -36,6 +37,9 @@ _TILE_WIDTH, _TILE_LENGTH = 0x0142, 0x0143
 """TIFF tags; a tile is decoded whole, also if the image is a corner of it."""
 _BAND_PIXELS: Final = 1_000_000
 """Converted at a time, so that the steps between need little memory."""
+
+_COLOURS: Final = {"RGB": "RGB", "L": "GRAY"}
+"""Pillow's mode -> simplejpeg's colour space."""
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -114,9 +118,7 @@ def _load(image: Image.Image, at_least: int | None) -> Decoded:
     width, height = image.size
     if image.format in _NEED_PROGRAMS:
         raise ValueError(f"{image.format} takes another program to read: convert it to PNG")
-    if at_least is not None:
-        image.draft(None, (at_least, at_least))
-    image.load()
+    image = _read_pixels(image, at_least)
     orientation = image.getexif().get(_ORIENTATION, 1)
     if rotated := orientation in _TURNED:
         ImageOps.exif_transpose(image, in_place=True)
@@ -131,6 +133,27 @@ def _load(image: Image.Image, at_least: int | None) -> Decoded:
         transparent=image.has_transparency_data,
         rotated=rotated,
     )
+
+
+def _read_pixels(image: Image.Image, at_least: int | None) -> Image.Image:
+    """Return the image with its pixels, decoded by libjpeg-turbo without a detour where it is a common JPEG.
+
+    That gives the pixels of Pillow, bit for bit, and lets other threads run meanwhile. What it refuses, Pillow reads.
+    """
+    source = getattr(image, "fp", None)
+    if image.format == "JPEG" and image.mode in _COLOURS and at_least is None and isinstance(source, _Sparing):
+        try:
+            if "adobe" not in image.info:  # which may say that the colours are others than usual
+                pixels = simplejpeg.decode_jpeg(source.getbuffer(), _COLOURS[image.mode], strict=True)
+                decoded = Image.fromarray(pixels[:, :, 0] if image.mode == "L" else pixels)
+                decoded.info, decoded.format = image.info, image.format
+                return decoded
+        except ValueError:
+            pass
+    if at_least is not None:
+        image.draft(None, (at_least, at_least))
+    image.load()
+    return image
 
 
 class _TooCostlyError(Exception):

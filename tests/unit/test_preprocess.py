@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from oodtune.config import PreprocessConfig
 from oodtune.errors import DataError
@@ -233,3 +233,25 @@ def test_mutated_bytes_are_an_image_or_a_data_error(kind: str, data: st.DataObje
 def test_bytes_of_any_kind_are_a_data_error(data: bytes) -> None:
     with pytest.raises(DataError, match=r"^image: expected"):
         decode_image(data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}])
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (96, 96), (251, 129)])
+def test_a_jpeg_is_decoded_to_the_pixels_of_pillow_bit_for_bit(mode, options, size):
+    width, height = size
+    pixels = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(stream, "JPEG", quality=87, **options)
+    with Image.open(io.BytesIO(stream.getvalue())) as expected:
+        assert np.array_equal(np.asarray(decode_image(stream.getvalue())), np.asarray(expected.convert("RGB")))
+
+
+def test_a_jpeg_is_turned_by_its_exif_tag_as_pillow_turns_it():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)).save(stream, "JPEG", exif=exif)
+    with Image.open(io.BytesIO(stream.getvalue())) as image:
+        expected = ImageOps.exif_transpose(image).convert("RGB")
+    assert np.array_equal(np.asarray(decode_image(stream.getvalue())), np.asarray(expected))

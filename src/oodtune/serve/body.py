@@ -2,11 +2,10 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Final, Protocol
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from oodtune.serve.refusal import RefusedError
 
@@ -26,27 +25,27 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._free_bytes = max(max_bytes, max_total_bytes)
 
-    @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Yield the body, decompressed; it counts as held until the block ends.
+    def read(self, request: Request) -> "_Held":
+        """Return a context that yields the body, decompressed; it counts as held until the block ends.
 
-        Raises RefusedError; ClientDisconnect if it ends.
+        Entering it raises RefusedError; ClientDisconnect if the client ends.
         """
-        body = bytearray()
-        try:
-            await self._fill(body, request)
-            yield bytes(body)
-        finally:
-            self._free_bytes += len(body)
+        return _Held(self, request)
 
-    async def _fill(self, body: bytearray, request: Request) -> None:
-        if int(request.headers.get("content-length", "0")) > self._max_bytes:
+    async def fill(self, body: bytearray, request: Request) -> None:
+        """Append the body of `request`, decompressed. Raises RefusedError and ClientDisconnect."""
+        headers = request.headers
+        if int(headers.get("content-length", "0")) > self._max_bytes:
             raise self._too_large()
-        decoder = _choose_decoder(request.headers.get("content-encoding", ""))
-        received = 0
+        decoder = _choose_decoder(headers.get("content-encoding", ""))
+        received, more = 0, True
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                async for chunk in request.stream():
+                while more:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunk, more = message.get("body", b""), message.get("more_body", False)
                     received += len(chunk)
                     if received > self._max_bytes:  # a chunked body names no length
                         raise self._too_large()
@@ -55,9 +54,13 @@ class BodyReader:
                         if len(piece) == _PIECE_BYTES:
                             await asyncio.sleep(0)
         except TimeoutError:
-            message = f"expected the whole body within {BODY_TIMEOUT_S:g} s; send it faster"
-            raise RefusedError("timeout", message) from None
+            text = f"expected the whole body within {BODY_TIMEOUT_S:g} s; send it faster"
+            raise RefusedError("timeout", text) from None
         decoder.end()
+
+    def give_back(self, num_bytes: int) -> None:
+        """So many bytes are held no longer."""
+        self._free_bytes += num_bytes
 
     def _append(self, body: bytearray, piece: bytes) -> None:
         if len(body) + len(piece) > self._max_bytes:
@@ -70,6 +73,25 @@ class BodyReader:
     def _too_large(self) -> RefusedError:
         message = f"expected a body of at most {self._max_bytes} bytes, also after decompression; send a smaller one"
         return RefusedError("too_large", message)
+
+
+class _Held:
+    """A body in memory."""
+
+    def __init__(self, bodies: BodyReader, request: Request) -> None:
+        self._bodies, self._request = bodies, request
+        self._body = bytearray()
+
+    async def __aenter__(self) -> bytes:
+        try:
+            await self._bodies.fill(self._body, self._request)
+        except BaseException:
+            self._bodies.give_back(len(self._body))
+            raise
+        return bytes(self._body)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._bodies.give_back(len(self._body))
 
 
 class _Decoder(Protocol):

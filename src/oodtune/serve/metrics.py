@@ -77,6 +77,7 @@ class Metrics:
             self.rejected.labels(reason)
         for outcome in get_args(Outcome):
             self.reloads.labels(outcome)
+        self._answers: dict[tuple[str, int], Counter] = {}
         self._counted: dict[ServedModel, _Counted] = {}
 
     def introduce(self, model: ServedModel) -> None:
@@ -111,6 +112,13 @@ class Metrics:
             self.distance.observe(distance)
             if score > scores.max_score:
                 self.out_of_domain.inc()
+
+    def count_request(self, route: str, code: int) -> None:
+        """Count an answer. The children of the counter are kept: looking one up costs more than counting."""
+        child = self._answers.get((route, code))
+        if child is None:
+            child = self._answers[route, code] = self.requests.labels(route, str(code))
+        child.inc()
 
     def reject(self, reason: Reason) -> None:
         self.rejected.labels(reason).inc()

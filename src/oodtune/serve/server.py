@@ -111,6 +111,7 @@ def _configure(parts: "Parts") -> "uvicorn.Config":
         log_config=None,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
         **_tls_options(settings),
