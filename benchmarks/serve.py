@@ -4,9 +4,10 @@
     python -m benchmarks.serve --peer litserve --peer triton
 
 The raw limit is this project's decoding and ONNX Runtime in a loop without a server, in the best of several setups,
-measured just before and just after every run of the server. A ratio is CPU seconds per image of that limit by CPU
+measured just before and just after every run of the server. Its threads times its batch are no more than the
+connections: nobody can run what nobody has sent. A ratio is CPU seconds per image of that limit by CPU
 seconds per request of the server's whole tree of processes, the median over such pairs; wrk, which asks, is not in it.
-A tensor's limit has no decoding: it needs none. Batches of the limit are no larger than the connections can fill.
+A tensor's limit has no decoding: it needs none.
 The model has random weights. Exits with 1 if a target is missed; needs `wrk` (apt install wrk).
 """
 
@@ -23,10 +24,11 @@ from typing import Final
 
 from benchmarks.ratio import Ratio, describe_machine, write_figures
 from benchmarks.serve_inputs import PAYLOADS, Payload, Post, draw_jpeg, make_post, write_bundle
-from benchmarks.serve_limit import Limit
+from benchmarks.serve_limit import Limit, Setup
 from benchmarks.serve_load import Open, run_open_loop, run_wrk
 from benchmarks.serve_peers import PACKAGES, peer_post, running_peer
 from benchmarks.serve_processes import Running, fetch_status, free_port, running
+from oodtune.cpus import count_cpus
 
 TARGETS: Final[dict[Payload, float]] = {"jpeg": 0.95, "binary": 0.95, "json": 0.75}
 LOAD: Final = 0.7
@@ -109,7 +111,7 @@ class Bench:
     def measure_open_loop(self, server: Running) -> tuple[Open, Open]:
         """Return latencies of one client, and of clients that come at LOAD of the raw limit."""
         post = make_post("jpeg", self.jpeg, self.size)
-        setup = self.limit.find_best(32, True, BATCHES.get(self.size, (1,)))
+        setup = Setup(count_cpus(), 1, 1, True)  # whoever comes alone is served alone
         unloaded = run_open_loop(server, post, 0.0, self.options.open_seconds / 4, self.directory)
         limit = self.limit.measure(setup, 2 * self.options.limit_seconds)
         loaded = run_open_loop(server, post, LOAD * limit.per_second, self.options.open_seconds, self.directory)

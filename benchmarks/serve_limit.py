@@ -57,18 +57,17 @@ class Limit:
         return Speed(**json.loads(self._process.stdout.readline()))
 
     def find_best(self, connections: int, decodes: bool, batches: tuple[int, ...]) -> Setup:
-        """Return the setup of least CPU time per image with batches that so many connections can fill."""
-        most = max(batch for batch in batches if batch <= connections)
-        if (most, decodes) not in self._best:
+        """Return the setup of least CPU time per image of those that so many connections can keep busy."""
+        if (connections, decodes) not in self._best:
             cpus = count_cpus()
             setups = [
-                Setup(threads, cpus // threads, batch, decodes)
-                for threads in {1, cpus}
+                Setup(threads, intra_op, batch, decodes)
+                for threads, intra_op in {(1, 1), (1, cpus), (cpus, 1)}
                 for batch in batches
-                if batch <= most
+                if threads * batch <= connections
             ]
-            self._best[most, decodes] = min(setups, key=lambda one: self.measure(one, _TRIAL_S).cpu_s)
-        return self._best[most, decodes]
+            self._best[connections, decodes] = min(setups, key=lambda one: self.measure(one, _TRIAL_S).cpu_s)
+        return self._best[connections, decodes]
 
     def close(self) -> None:
         self._process.kill()

@@ -55,8 +55,9 @@ def measure_batches(bundle: Bundle, max_batch: int | None = None) -> tuple[int, 
         images = np.zeros((batch, size, size, 3), np.uint8)
         bundle.run(images)
         image_s = min(_time(bundle, images) for _ in range(_ROUNDS)) / batch
-        if image_s < best_s * _WORTH:
-            best, best_s = batch, image_s
+        if image_s >= best_s * _WORTH:
+            break  # larger ones would cost no less, and the memory that a run once took is kept
+        best, best_s = batch, image_s
     return best, best_s
 
 

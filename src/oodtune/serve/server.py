@@ -1,5 +1,6 @@
 """One process on one socket, from the name of a bundle to a drained shutdown."""
 
+import gc
 import signal
 import socket
 import ssl
@@ -68,6 +69,8 @@ def run_server(source: str | Path | None, settings: ServeSettings, announce: Cal
     def ready() -> None:
         model = parts.served.current
         bundle = model.bundle
+        gc.collect()
+        gc.freeze()  # what is there now stays: a search for garbage in it would hold up requests for 50 ms
         log_event("ready", version=model.version, digest=bundle.digest, provider=bundle.provider, batch=model.max_batch)
         announce(f"serving {found} at {address}")
 
