@@ -25,7 +25,7 @@ from typing import Final
 from benchmarks.ratio import Ratio, describe_machine, write_figures
 from benchmarks.serve_inputs import PAYLOADS, Payload, Post, draw_jpeg, make_post, write_bundle
 from benchmarks.serve_limit import Limit, Setup
-from benchmarks.serve_load import Open, run_open_loop, run_wrk
+from benchmarks.serve_load import Open, ideal_p99, run_open_loop, run_wrk
 from benchmarks.serve_peers import PACKAGES, peer_post, running_peer
 from benchmarks.serve_processes import Running, fetch_status, free_port, running
 from oodtune.cpus import count_cpus
@@ -190,7 +190,8 @@ def measure_ours(bench: Bench, latencies: dict[str, object]) -> tuple[list[Ratio
             f"open loop, {size} px: {loaded.per_second:.0f}/s, p50 {1e3 * loaded.p50_s:.1f} ms, p99 "
             f"{1e3 * loaded.p99_s:.1f} ms, {loaded.failed} of {loaded.requests} failed; one client: p50 "
             f"{1e3 * unloaded.p50_s:.1f} ms. Meanwhile others took {loaded.others:.2f} CPUs, the generator "
-            f"{loaded.generator:.2f}",
+            f"{loaded.generator:.2f}. p99 of an ideal server at this load: "
+            f"{ideal_p99(LOAD, count_cpus()):.1f} x its service time",
             flush=True,
         )
         bounds = [

@@ -4,8 +4,10 @@ wrk has no open loop; as a program, this file is that generator: one request a l
 """
 
 import asyncio
+import heapq
 import json
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -162,3 +164,16 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def ideal_p99(load: float, num_workers: int, requests: int = 200_000) -> float:
+    """Return p99 of an ideal server's latency in units of its service time: Poisson arrivals at `load`, a share of what
+    `num_workers` can do, each request the same work, no other cost (M/D/c, simulated)."""
+    generator = random.Random(0)  # noqa: S311  no secret
+    free, at, latencies = [0.0] * num_workers, 0.0, []
+    for _ in range(requests):
+        at += generator.expovariate(load * num_workers)
+        begins = max(at, heapq.heappop(free))
+        heapq.heappush(free, begins + 1.0)
+        latencies.append(begins + 1.0 - at)
+    return statistics.quantiles(latencies, n=100)[98]

@@ -15,6 +15,8 @@ from oodtune.serve.sources import DIGEST_DIGITS
 _BATCHES: Final = {"cpu": (1, 2, 4, 8), "cuda": (1, 2, 4, 8, 16, 32), "tensorrt": (1, 2, 4, 8, 16, 32)}
 _ROUNDS: Final = 3
 _LONGEST_WARM_UP_S: Final = 1.0
+_CACHED_PIXELS: Final = 2**17
+"""In one batch on a CPU: what more takes leaves the cache, costs more an image, and its memory is kept."""
 _WORTH: Final = 0.95
 """A larger batch must cost at most this share of a smaller one's time per image."""
 
@@ -43,7 +45,9 @@ def measure_batches(bundle: Bundle, max_batch: int | None = None) -> tuple[int, 
     than about a second.
     """
     size = bundle.preprocess.size
-    sizes = _BATCHES[bundle.provider]
+    sizes: tuple[int, ...] = _BATCHES[bundle.provider]
+    if bundle.provider == "cpu":
+        sizes = tuple(batch for batch in sizes if batch == 1 or batch * size**2 <= _CACHED_PIXELS)
     if max_batch is not None:
         sizes = (*(one for one in sizes if one < max_batch), max_batch)
     best, best_s = 1, float("inf")
@@ -55,9 +59,8 @@ def measure_batches(bundle: Bundle, max_batch: int | None = None) -> tuple[int, 
         images = np.zeros((batch, size, size, 3), np.uint8)
         bundle.run(images)
         image_s = min(_time(bundle, images) for _ in range(_ROUNDS)) / batch
-        if image_s >= best_s * _WORTH:
-            break  # larger ones would cost no less, and the memory that a run once took is kept
-        best, best_s = batch, image_s
+        if image_s < best_s * _WORTH:
+            best, best_s = batch, image_s
     return best, best_s
 
 
