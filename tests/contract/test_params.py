@@ -12,7 +12,7 @@ from oodtune.train.optimiser import milestone_steps
 from oodtune.trial import plan_trials
 
 PROJECT_DIR = Path(__file__).parents[2]
-OF_A_CLUSTER = {"publish", "promote", "deploy", "notify", "resources"}
+WITH_DEFAULTS = {"publish", "promote", "deploy", "notify", "resources", "serve"}
 """Sections with defaults: only params.yaml has them, and there every key."""
 SETTINGS = [PROJECT_DIR / "params.yaml", *sorted((PROJECT_DIR / "params").glob("*.yaml"))]
 
@@ -39,7 +39,7 @@ def fields_of(model: type[BaseModel], prefix: str = "") -> set[str]:
 def test_every_key_of_a_settings_file_is_a_field_and_the_reverse(path: Path) -> None:
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     methods = settings.pop("methods")
-    left_out = OF_A_CLUSTER - settings.keys()
+    left_out = WITH_DEFAULTS - settings.keys()
     assert keys_of(settings) == {field for field in fields_of(Config) if field.split(".")[0] not in left_out} - {
         "methods"
     }
@@ -49,8 +49,8 @@ def test_every_key_of_a_settings_file_is_a_field_and_the_reverse(path: Path) -> 
 def test_the_sections_of_a_cluster_are_in_params_yaml_with_their_defaults() -> None:
     settings = yaml.safe_load(SETTINGS[0].read_text(encoding="utf-8"))
     config = load_config(SETTINGS[0])
-    assert settings.keys() >= OF_A_CLUSTER
-    assert all(getattr(config, name) == Config.model_fields[name].default for name in OF_A_CLUSTER)
+    assert settings.keys() >= WITH_DEFAULTS
+    assert all(getattr(config, name) == Config.model_fields[name].default for name in WITH_DEFAULTS)
 
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.name)

@@ -1,0 +1,128 @@
+"""Facts of the queue and its workers, seen by clients of the application."""
+
+import asyncio
+
+from oodtune.bundle import open_bundle
+from tests.unit.serve.inside import BODY, Gate, ask, served, serving
+from tests.unit.tiny_bundle import encode, random_images, tiny_bundle
+
+
+def test_what_would_wait_too_long_is_503_with_retry_after_and_what_waits_is_answered():
+    async def scenario():
+        gate = Gate(open_bundle(tiny_bundle()).session)
+        # An image takes 0.5 s: four may always wait, and a fifth would wait two seconds.
+        async with serving(model=served(gate, image_s=0.5), workers=1, max_wait_s=1.0) as client:
+            accepted = await ask(client, 5, waiting=4)
+            refused = await client.post("/v1/classify", content=BODY)
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert refused.json() == {"error": "4 requests wait already, about 2.0 s; try again later"}
+            gate.opened.set()
+            assert [(await task).status_code for task in accepted] == [200] * 5
+            assert 'oodtune_rejected_total{reason="overloaded"} 1.0' in (await client.get("/metrics")).text
+
+    asyncio.run(scenario())
+
+
+def test_a_queue_of_quick_requests_may_be_long():
+    async def scenario():
+        gate = Gate(open_bundle(tiny_bundle()).session)
+        async with serving(model=served(gate, image_s=0.001), workers=1, max_wait_s=1.0) as client:
+            accepted = await ask(client, 50, waiting=49)
+            gate.opened.set()
+            assert {(await task).status_code for task in accepted} == {200}
+
+    asyncio.run(scenario())
+
+
+def test_what_no_worker_has_begun_with_by_its_deadline_is_503_and_not_decoded():
+    async def scenario():
+        gate = Gate(open_bundle(tiny_bundle()).session)
+        async with serving(gate, workers=1, timeout_s=0.1) as client:
+            first, *late = await ask(client, 3, waiting=2)
+            await asyncio.sleep(0.1)
+            gate.opened.set()
+            assert (await first).status_code == 200
+            for task in late:
+                answer = await task
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                assert "before the request's deadline" in answer.json()["error"]
+            assert "oodtune_inference_seconds_count 1.0" in (await client.get("/metrics")).text
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_together_runs_together_and_every_client_gets_its_own_answer():
+    async def scenario():
+        session = open_bundle(tiny_bundle()).session
+        gate = Gate(session)
+        bodies = [encode(image) for image in random_images(9)]
+        async with serving(model=served(gate, max_batch=4), workers=1) as client:
+            tasks = await ask(client, 1, waiting=0, bodies=bodies[:1])
+            await asyncio.to_thread(gate.entered.wait, 20)
+            tasks += await ask(client, 8, waiting=8, bodies=bodies[1:])
+            gate.opened.set()
+            together = [(await task).json() for task in tasks]
+            alone = [(await client.post("/v1/classify", content=body)).json() for body in bodies]
+            assert together == alone
+            assert gate.sizes[:3] == [1, 4, 4]
+
+    asyncio.run(scenario())
+
+
+def test_several_workers_share_what_waits():
+    async def scenario():
+        gate = Gate(open_bundle(tiny_bundle()).session)
+        async with serving(model=served(gate, max_batch=8), workers=2) as client:
+            busy = await ask(client, 2, waiting=0)
+            waiting = await ask(client, 4, waiting=4)
+            gate.opened.set()
+            assert {(await task).status_code for task in (*busy, *waiting)} == {200}
+            assert max(gate.sizes) < 4
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_may_wait_fills_its_batch():
+    async def scenario():
+        session = open_bundle(tiny_bundle()).session
+        gate = Gate(session)
+        gate.opened.set()
+        async with serving(model=served(gate, max_batch=3), workers=1, batch_wait_s=1.0) as client:
+            tasks = []
+            for _ in range(3):
+                tasks += await ask(client, 1, waiting=0)
+            assert [(await task).status_code for task in tasks] == [200] * 3
+            assert gate.sizes == [3]
+
+    asyncio.run(scenario())
+
+
+def test_an_image_that_is_none_fails_alone_in_its_batch():
+    async def scenario():
+        gate = Gate(open_bundle(tiny_bundle()).session)
+        async with serving(model=served(gate, max_batch=4), workers=1) as client:
+            (first,) = await ask(client, 1, waiting=0)
+            (bad,) = await ask(client, 1, waiting=1, bodies=[b"no image"])
+            good = await ask(client, 2, waiting=3)
+            gate.opened.set()
+            assert [(await task).status_code for task in (first, bad, *good)] == [200, 400, 200, 200]
+
+    asyncio.run(scenario())
+
+
+def test_requests_end_with_the_version_that_they_began_with():
+    async def scenario():
+        gate = Gate(open_bundle(tiny_bundle()).session)
+        async with serving(model=served(gate, max_batch=8), workers=1) as client:
+            old = await ask(client, 1, waiting=0)
+            await asyncio.to_thread(gate.entered.wait, 20)
+            old += await ask(client, 2, waiting=2)
+            client.parts.served.replace(served(version="two", max_batch=8))
+            new = await ask(client, 2, waiting=4)
+            gate.opened.set()
+            versions = [(await task).json()["model_version"] for task in (*old, *new)]
+            assert versions == ["one", "one", "one", "two", "two"]
+            assert 'version="two"' in (await client.get("/metrics")).text
+
+    asyncio.run(scenario())
