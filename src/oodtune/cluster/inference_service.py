@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from oodtune.cluster.connection import REQUEST_TIMEOUT_S, Cluster, explained, status_of
-from oodtune.cluster.smoke import READY_PATH
+from oodtune.cluster.smoke import LIVE_PATH, READY_PATH
 from oodtune.config.deploy import DeployConfig
 from oodtune.errors import ClusterError
 
@@ -67,6 +67,7 @@ def _container(config: DeployConfig, uri: str) -> Body:
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
         "resources": {"requests": asked, "limits": asked},
         "readinessProbe": {"httpGet": {"path": READY_PATH, "port": PORT}},
+        "livenessProbe": {"httpGet": {"path": LIVE_PATH, "port": PORT}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},

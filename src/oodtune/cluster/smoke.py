@@ -8,6 +8,8 @@ import urllib.request
 from typing import Final
 
 READY_PATH: Final = "/healthz"
+LIVE_PATH: Final = "/v2/health/live"
+"""Answers while a model is still being fetched, too: a pod that takes its time is not restarted."""
 CLASSIFY_PATH: Final = "/v1/classify"
 ANSWER_TIMEOUT_S: Final = 10
 _SIZE: Final = 64

@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from oodtune.bundle import open_bundle
 from oodtune.config import ServeConfig
 from oodtune.errors import UserError
-from oodtune.preprocess import decode_image
+from oodtune.golden import draw_golden
+from oodtune.preprocess import decode_image, decode_with_facts, preprocess
 from oodtune.serve import read_settings, run_server
 from oodtune.serve.metrics import Metrics
 from tests.unit.serve.running import process, sample, wait_until
@@ -69,6 +70,20 @@ def test_served_probabilities_are_those_of_the_bundle_bit_for_bit(client, kind):
         served = {one["label"]: np.float32(one["probability"]) for one in answer["classes"]}
         assert served == dict(zip(CLASSES, expected, strict=True))
         assert answer["model"] == bundle.digest
+
+
+@pytest.mark.parametrize("place", range(len(draw_golden())))
+def test_a_file_of_any_kind_is_served_as_it_is_evaluated(client, tmp_path, place):
+    """JPEG, PNG, greyscale, alpha, CMYK, EXIF-rotated, WebP, palette: as a file of a data set, and as a body."""
+    body = draw_golden()[place]
+    (tmp_path / "image").write_bytes(body)
+    bundle = open_bundle(tiny_bundle())
+    pixels = preprocess(decode_with_facts(tmp_path / "image").image, bundle.preprocess)  # as the cache does
+    assert np.array_equal(preprocess(decode_image(body), bundle.preprocess), pixels)
+    expected = bundle.run(pixels[None]).probabilities[0]
+    answer = client.post("/v1/classify", content=body).json()
+    served = {one["label"]: np.float32(one["probability"]) for one in answer["classes"]}
+    assert served == dict(zip(CLASSES, expected, strict=True))
 
 
 def test_top_k_answers_the_k_most_probable_classes_best_first(client):
