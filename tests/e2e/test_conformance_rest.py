@@ -10,12 +10,9 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import httpx
-import kserve
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from kserve.inference_client import InferenceRESTClient, RESTConfig
-from kserve.protocol.infer_type import RequestedOutput
 from open_inference.openapi.client import OpenInferenceClient
 from open_inference.openapi.core.api_error import ApiError
 from open_inference.openapi.errors import BadRequestError
@@ -178,6 +175,11 @@ def test_a_bare_file_is_a_request(address, bundle):
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
 def test_kserve_client_gets_predictions_of_the_bundle(address, bundle, binary):
+    # Here: it brings 2,000 modules, and kfp's compiler, which other tests run, searches all there are at every step.
+    import kserve
+    from kserve.inference_client import InferenceRESTClient, RESTConfig
+    from kserve.protocol.infer_type import RequestedOutput
+
     async def ask():
         async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
             url = f"http://{address}"
