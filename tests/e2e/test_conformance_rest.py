@@ -6,6 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -176,9 +177,11 @@ def test_a_bare_file_is_a_request(address, bundle):
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
 def test_kserve_client_gets_predictions_of_the_bundle(address, bundle, binary):
     # Here: it brings 2,000 modules, and kfp's compiler, which other tests run, searches all there are at every step.
-    import kserve
-    from kserve.inference_client import InferenceRESTClient, RESTConfig
-    from kserve.protocol.infer_type import RequestedOutput
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its imports, or theirs, use what is deprecated
+        import kserve
+        from kserve.inference_client import InferenceRESTClient, RESTConfig
+        from kserve.protocol.infer_type import RequestedOutput
 
     async def ask():
         async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
