@@ -1,12 +1,23 @@
 """What tests of several files share. kfp takes seconds to import: only tests that need it pay for it."""
 
+import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.fixtures.kubeflow import StubbedKubeflow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stacks_without_source() -> Iterator[None]:
+    """kfp asks for its caller's name at every step, and `inspect` then looks for source lines, which nobody reads, in
+    all modules that any test has imported: half of the time that compiling takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", partial(inspect.stack, 0))
+        yield
 
 
 @pytest.fixture(scope="session")

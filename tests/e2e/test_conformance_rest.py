@@ -176,7 +176,7 @@ def test_a_bare_file_is_a_request(address, bundle):
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
 def test_kserve_client_gets_predictions_of_the_bundle(address, bundle, binary):
-    # Here: it brings 2,000 modules, and kfp's compiler, which other tests run, searches all there are at every step.
+    # Here: it brings 2,000 modules, and kfp's compiler, which other tests run, searches all there are.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its imports, or theirs, use what is deprecated
         import kserve
