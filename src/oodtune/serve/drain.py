@@ -13,6 +13,9 @@ from oodtune.serve.parts import Parts
 LINGER_S: Final = 0.5
 """How long a request may be on its way on an open connection when the server stops."""
 
+FIRST_REQUEST_S: Final = 2.0
+"""How much longer those may take whose connection is new and has not brought a request yet."""
+
 GOODBYE_S: Final = 1.0
 """How long a connection that was closed may take to say so."""
 
@@ -40,6 +43,7 @@ class DrainingServer(uvicorn.Server):
             server.close()
         opened = [asyncio.ensure_future(self._open(connection)) for connection in accepted]
         await asyncio.sleep(LINGER_S)
+        await self._await_first_requests()
         for one in opened:
             one.cancel()  # nobody waits for a handshake of TLS that has not come by now
         await asyncio.gather(*opened, return_exceptions=True)
@@ -47,6 +51,14 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
         if ending is not None:
             ending.cancel()
+
+    async def _await_first_requests(self) -> None:
+        """Return when every open connection has brought a request, or has had its time."""
+        ends_s = asyncio.get_running_loop().time() + FIRST_REQUEST_S
+        while asyncio.get_running_loop().time() < ends_s:
+            if all(getattr(one, "cycle", None) is not None for one in self.server_state.connections):
+                return
+            await asyncio.sleep(0.05)
 
     async def _end_silent(self) -> None:
         """End connections that only wait for a goodbye: TLS waits 30 s for it, and idle clients never say it."""
