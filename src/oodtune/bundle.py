@@ -118,8 +118,9 @@ class Bundle:
 
     def rank(self, probabilities: Floats, top_k: int) -> list[tuple[str, float]]:
         """Return the `top_k` best (label, probability) of probabilities (K,), best first; ties by class."""
-        best = (-probabilities).argsort(kind="stable")[:top_k]
-        return [(self.classes[k], float(probabilities[k])) for k in best]
+        # One image is no work for numpy: a call of it that gives up the interpreter's lock waits to get it back.
+        ranked = sorted(zip(self.classes, probabilities.tolist(), strict=True), key=lambda one: -one[1])
+        return ranked[:top_k]
 
 
 def open_bundle(

@@ -1,6 +1,6 @@
 """How answers are written: JSON by orjson, every error as {"error": ...}."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from oodtune.serve.refusal import RefusedError
+
+Handler = Callable[[Request], Awaitable[Response]]
+"""Answers the requests of a route. May raise RefusedError."""
 
 
 def json_answer(value: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:

@@ -13,14 +13,14 @@ from starlette.routing import Route
 
 from oodtune.errors import UserError
 from oodtune.serve import openapi, page
-from oodtune.serve.answers import answer_bug, answer_http_error, error_answer, refusal_answer
+from oodtune.serve.answers import Handler, answer_bug, answer_http_error, error_answer, refusal_answer
 from oodtune.serve.classify import Classify
 from oodtune.serve.logs import log_event
 from oodtune.serve.metrics import CONTENT_TYPE, Metrics
 from oodtune.serve.oip import rest
 from oodtune.serve.parts import DRAIN_S, Parts
 from oodtune.serve.refusal import RefusedError
-from oodtune.serve.stack import HOT_PATHS, Application, Handler
+from oodtune.serve.stack import HOT_PATHS, Application
 
 CLIENT_CLOSED_REQUEST: Final = 499
 

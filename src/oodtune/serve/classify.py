@@ -59,8 +59,8 @@ def read_top_k(text: str | None, num_classes: int) -> int:
 def describe(model: ServedModel, outputs: Outputs, top_k: int) -> dict[str, Any]:
     """Return what is answered for one image. A float32 becomes the float64 of equal value: JSON keeps every bit."""
     bundle, scores = model.bundle, model.bundle.domains
-    probabilities, distances = outputs.probabilities[0].tolist(), outputs.domain_distances[0].tolist()  # (K,), (M,)
-    ranked = sorted(zip(bundle.classes, probabilities, strict=True), key=lambda one: -one[1])[:top_k]  # ties by class
+    distances = outputs.domain_distances[0].tolist()  # (M,)
+    ranked = bundle.rank(outputs.probabilities[0], top_k)
     domains = sorted(zip(scores.domains, distances, strict=True), key=lambda one: one[1])
     score = scores.score_one(min(distances))
     return {

@@ -15,7 +15,7 @@ import numpy as np
 from oodtune.bundle import Outputs, Pixels
 from oodtune.errors import DataError
 from oodtune.serve.metrics import Metrics
-from oodtune.serve.refusal import RefusedError
+from oodtune.serve.refusal import RefusedError, late
 from oodtune.serve.served_model import ServedModel
 from oodtune.serve.settings import ServeSettings
 
@@ -160,7 +160,7 @@ class Engine:
             return None  # the client has gone
         try:
             if now_s > job.deadline_s:
-                raise RefusedError("overloaded", "no worker was free before the request's deadline; try again later", 1)
+                raise late()
             return job.load(job.model, self._metrics.image_pixels.observe)
         except RefusedError as error:
             self._fail(job, error)
@@ -174,16 +174,8 @@ class Engine:
     def _run(self, model: ServedModel, loaded: Sequence[tuple[_Job, Pixels]]) -> None:
         started_s = time.perf_counter()
         pixels = loaded[0][1] if len(loaded) == 1 else np.concatenate([part for _, part in loaded])  # (N, S, S, 3)
-        try:
-            parts = [
-                model.bundle.run(pixels[at : at + model.max_batch]) for at in range(0, len(pixels), model.max_batch)
-            ]
-            outputs = parts[0] if len(parts) == 1 else Outputs(*map(np.concatenate, zip(*parts, strict=True)))
-        except Exception as error:
-            log.exception("prediction failed")
-            for job, _ in loaded:
-                self._fail(job, error)
-            return
+        parts = [model.bundle.run(pixels[at : at + model.max_batch]) for at in range(0, len(pixels), model.max_batch)]
+        outputs = parts[0] if len(parts) == 1 else Outputs(*map(np.concatenate, zip(*parts, strict=True)))
         self._metrics.inference.observe((time.perf_counter() - started_s) / len(pixels))
         self._metrics.batch_size.observe(len(pixels))
         self._metrics.observe(model, outputs)

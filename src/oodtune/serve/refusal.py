@@ -40,3 +40,8 @@ class RefusedError(Exception):
         if self.reason == "unauthorised":
             headers["www-authenticate"] = "Bearer"
         return headers
+
+
+def late() -> RefusedError:
+    """Return the refusal of a request that no worker has begun with in time."""
+    return RefusedError("overloaded", "no worker was free before the request's deadline; try again later", 1)

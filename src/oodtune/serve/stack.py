@@ -2,24 +2,21 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oodtune.serve.answers import answer_bug
+from oodtune.serve.answers import Handler, answer_bug
 from oodtune.serve.auth import RequireToken, TokenCheck
 from oodtune.serve.logs import log_request, take_request_id
 from oodtune.serve.parts import Parts
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 HOT_PATHS: Final = ("/v1/classify", "/v2/models/{name}/infer")
 

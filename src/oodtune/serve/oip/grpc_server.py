@@ -1,6 +1,5 @@
 """A gRPC server in the event loop of the HTTP server: its socket, its limits, who may call."""
 
-import hmac
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -8,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from oodtune.errors import UserError
+from oodtune.serve.auth import TokenCheck
 from oodtune.serve.oip import protocol
 from oodtune.serve.oip.grpc_inbox import Inbox
 from oodtune.serve.oip.grpc_service import Answer, Handler, InferenceService
-from oodtune.serve.refusal import RefusedError
 from oodtune.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -82,15 +81,10 @@ def _admitter(settings: ServeSettings) -> Callable[[Any], None]:
     """Return what raises RefusedError unless a call carries the token, where there is one."""
     if settings.token is None:
         return _admit_all
-    expected = settings.token.get_secret_value().encode()
+    token = TokenCheck(settings.token)
 
     def admit(context: Any) -> None:
-        found = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
-        scheme, _, token = (found[0] if len(found) == 1 else "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), expected):
-            raise RefusedError(
-                "unauthorised", "expected metadata `authorization: Bearer <token>`, with this server's token"
-            )
+        token.check([value.encode() for key, value in context.invocation_metadata() or () if key == "authorization"])
 
     return admit
 

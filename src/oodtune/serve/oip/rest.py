@@ -2,26 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from oodtune.bundle import Outputs, Pixels
-from oodtune.serve.answers import json_answer
+from oodtune.serve.answers import Handler, json_answer
 from oodtune.serve.engine import Load, Seen
 from oodtune.serve.oip.inference import ENCODED, InferRequest, InputTensor, pick, prepare, timeout_s
 from oodtune.serve.oip.json_answer import HEADER_LENGTH, Answer, compress, write_answer
 from oodtune.serve.oip.json_request import read_request
 from oodtune.serve.oip.metadata import model_config, model_metadata, server_metadata
-from oodtune.serve.refusal import RefusedError
+from oodtune.serve.refusal import RefusedError, late
 from oodtune.serve.served_model import ServedModel
 
 if TYPE_CHECKING:
     from oodtune.serve.parts import Parts
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 SMALL_BYTES: Final = 16 * 1024
 """JSON up to this is read at once, so that a wrong request never waits; more of it is a worker's task."""
@@ -119,7 +116,7 @@ class _Reading:
     def _prepare_late(self) -> Load:
         load = self.prepare()
         if self.timeout_s is not None and time.perf_counter() - self._begun_s > self.timeout_s:
-            raise RefusedError("overloaded", "no worker was free before the request's deadline; try again later", 1)
+            raise late()
         return load
 
     def _read(self) -> InferRequest:

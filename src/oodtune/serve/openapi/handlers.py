@@ -1,12 +1,13 @@
 """The routes of the document and of its page, written anew when the model changes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from oodtune.serve.answers import Handler
 from oodtune.serve.openapi.docs import render_docs
 from oodtune.serve.openapi.document import ApiFacts, describe_api
 from oodtune.serve.page import StaticFile
@@ -16,8 +17,6 @@ from oodtune.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     from oodtune.serve.parts import Parts
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def routes(parts: "Parts") -> list[tuple[str, str, Handler]]:

@@ -1,7 +1,6 @@
 """Files that browsers ask for: read once, sent with the headers that keep a page to its own origin."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from html import escape
 from http import HTTPStatus
 from importlib import resources
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from oodtune.serve.answers import Handler
+
 if TYPE_CHECKING:
     from oodtune.serve.parts import Parts
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 PAGE_CSS: Final = "/page.css"
 HTML: Final = "text/html; charset=utf-8"
