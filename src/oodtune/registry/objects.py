@@ -86,7 +86,7 @@ class Objects:
         return int(answer["ContentLength"]), str(answer["Metadata"].get("sha256", ""))
 
     def list(self, folder: str) -> dict[str, Listed]:
-        """Return path below the model -> facts, of every object below `folder`, which ends in a slash."""
+        """Return path below the model -> facts, of every object whose path begins with `folder`."""
         found: dict[str, Listed] = {}
         with explain(self.place.address(folder)):
             pages = self.client.get_paginator("list_objects_v2").paginate(

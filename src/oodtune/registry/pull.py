@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from oodtune.artifact import MANIFEST, Manifest, open_artifact
@@ -62,6 +63,17 @@ def find_version(address: str, endpoint_url: str | None = None) -> str:
     """Return the version that `address` means now. Raises RegistryError if there is none."""
     place, wanted = parse_address(address)
     return _resolve(open_objects(place, endpoint_url), wanted)[0]
+
+
+def find_published(address: str, endpoint_url: str | None = None) -> datetime:
+    """Return when the version at `address` was published, by the clock of the service, in UTC. Raises RegistryError."""
+    place, wanted = parse_address(address)
+    objects = open_objects(place, endpoint_url)
+    path = path_of(_resolve(objects, wanted)[0], MANIFEST)
+    found = objects.list(path)
+    if path not in found:
+        raise _gone(objects, path)
+    return found[path].modified
 
 
 def _resolve(objects: Objects, wanted: str) -> tuple[str, str]:

@@ -1,11 +1,12 @@
 """What the endpoint counts. Every label value comes from a closed, short list: none from a client."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from oodtune.bundle import Outputs
 from oodtune.serve.drift import Drift, DriftMonitor
@@ -41,6 +42,9 @@ class Metrics:
             "route",
             "code",
         )
+        self.seconds = self._histogram(
+            "oodtune_request_seconds", "Time from a request's head to the end of its answer.", _SECONDS, "route"
+        )
         self.in_flight = self._gauge("oodtune_in_flight", "Requests not answered yet.")
         self.queue_depth = self._gauge("oodtune_queue_depth", "Requests that wait for a worker.")
         self.rejected = self._counter("oodtune_rejected_total", "Requests refused, by reason.", "reason")
@@ -72,12 +76,20 @@ class Metrics:
         self.model = self._gauge(
             "oodtune_model_info", "Always 1; the labels name the model.", "name", "version", "digest", "provider"
         )
+        self.published = self._gauge(
+            "oodtune_model_published_timestamp_seconds",
+            "When the served version was published to its registry; NaN where it comes from none.",
+        )
+        self.loaded = self._gauge(
+            "oodtune_model_loaded_timestamp_seconds", "When the served version took over in this process; 0 before."
+        )
+        ProcessCollector(registry=self.registry)
         # A series that appears with its first event hides that event from rate().
         for reason in get_args(Reason):
             self.rejected.labels(reason)
         for outcome in get_args(Outcome):
             self.reloads.labels(outcome)
-        self._answers: dict[tuple[str, int], Counter] = {}
+        self._answers: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
         self._counted: dict[ServedModel, _Counted] = {}
 
     def introduce(self, model: ServedModel) -> None:
@@ -91,6 +103,8 @@ class Metrics:
         self._counted = {model: _Counted(classes, domains, drift)}
         self.model.clear()
         self.model.labels(model.name, model.version, model.bundle.digest, model.bundle.provider).set(1)
+        self.published.set(float("nan") if model.published_s is None else model.published_s)
+        self.loaded.set(time.time())
 
     def observe(self, model: ServedModel, outputs: Outputs) -> None:
         """Count the outputs of N images. Called by workers."""
@@ -113,12 +127,15 @@ class Metrics:
             if score > scores.max_score:
                 self.out_of_domain.inc()
 
-    def count_request(self, route: str, code: int) -> None:
-        """Count an answer. The children of the counter are kept: looking one up costs more than counting."""
-        child = self._answers.get((route, code))
-        if child is None:
-            child = self._answers[route, code] = self.requests.labels(route, str(code))
-        child.inc()
+    def count_request(self, route: str, code: int | str, seconds: float) -> None:
+        """Count an answer and its time. The children are kept: looking one up costs more than counting."""
+        children = self._answers.get((route, code))
+        if children is None:
+            children = self.requests.labels(route, str(code)), self.seconds.labels(route)
+            self._answers[route, code] = children
+        counter, histogram = children
+        counter.inc()
+        histogram.observe(seconds)
 
     def reject(self, reason: Reason) -> None:
         self.rejected.labels(reason).inc()
@@ -138,5 +155,5 @@ class Metrics:
     def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
         return Gauge(name, help_, labels, registry=self.registry)
 
-    def _histogram(self, name: str, help_: str, buckets: Sequence[float]) -> Histogram:
-        return Histogram(name, help_, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, help_: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, help_, labels, buckets=buckets, registry=self.registry)

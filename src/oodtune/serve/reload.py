@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -134,7 +135,8 @@ class Reloader:
         path = self._source.fetch(version, lambda done, total, what: self._check_stop())
         with self._opening:
             self._check_stop()
-            return self._load(path, version)
+            model = self._load(path, version)
+        return replace(model, published_s=self._source.find_published(version))
 
     def _check_stop(self) -> None:
         if self._stopping:

@@ -19,6 +19,8 @@ class ServedModel:
     """Images in one run: more cost more each, or take too long."""
     image_s: float
     """Seconds of one worker for one image, as the warm-up has measured them."""
+    published_s: float | None = None
+    """When it was published to its registry, in Unix time; None where it comes from none."""
 
     @property
     def size(self) -> int:

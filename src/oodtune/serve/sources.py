@@ -10,7 +10,7 @@ from oodtune.errors import ArtifactError, UserError
 from oodtune.progress import Progress, silent
 from oodtune.reference import REFERENCE
 from oodtune.registry.place import PRODUCTION, parse_address
-from oodtune.registry.pull import fetch_bundle, find_version
+from oodtune.registry.pull import fetch_bundle, find_published, find_version
 
 MOUNT: Final = Path("/mnt/models")
 """Where KServe puts what a service's `storageUri` names."""
@@ -32,6 +32,9 @@ class Source(Protocol):
     def fetch(self, version: str, progress: Progress = silent) -> Path:
         """Return the directory of a version that `find_version` has returned; bring it here if it is elsewhere."""
 
+    def find_published(self, version: str) -> float | None:
+        """Return when a version was published, in Unix time; None where nobody publishes."""
+
     def forget(self, keep: str) -> None:
         """Drop what was brought here, but for the version that is served now; "" is none."""
 
@@ -52,6 +55,10 @@ class DirectorySource:
 
     def fetch(self, version: str, progress: Progress = silent) -> Path:
         return find_bundle(self._path)
+
+    def find_published(self, version: str) -> None:
+        """A file's time says when it came here: None is more honest."""
+        return
 
     def forget(self, keep: str) -> None:
         pass
@@ -76,6 +83,9 @@ class RegistrySource:
     def fetch(self, version: str, progress: Progress = silent) -> Path:
         # By its name: what is in production may be another one by now.
         return fetch_bundle(f"{self._model}@{version}", self._open_cache(), self._endpoint_url, progress)
+
+    def find_published(self, version: str) -> float:
+        return find_published(f"{self._model}@{version}", self._endpoint_url).timestamp()
 
     def forget(self, keep: str) -> None:
         if self._cache is None:

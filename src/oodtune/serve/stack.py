@@ -65,9 +65,10 @@ class Watch:
             await self._app(scope, receive, send_and_note)
         finally:
             metrics.in_flight.dec()
-            metrics.count_request(scope.get("oodtune.route", "other"), code)
+            seconds = time.perf_counter() - begun_s
+            metrics.count_request(scope.get("oodtune.route", "other"), code, seconds)
             version = self._parts.served.version
-            log_request(scope, code, time.perf_counter() - begun_s, version, self._parts.settings.access_log)
+            log_request(scope, code, seconds, version, self._parts.settings.access_log)
 
 
 class ShortCut:

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -138,6 +139,15 @@ def test_a_version_that_was_altered_in_the_bucket_is_refused_and_the_next_good_o
         said = server.stderr.read()
     assert said.count("is refused") == 1  # however often it was tried
     assert "checksum mismatch" in said
+
+
+def test_metrics_say_when_the_served_version_was_published_and_when_it_took_over(objects, s3, tmp_path):
+    begun_s = time.time()
+    promote(objects, publish(objects, tiny_bundle()))
+    with following(objects, s3, tmp_path) as (_, client):
+        published_s = sample(client, "oodtune_model_published_timestamp_seconds")
+        loaded_s = sample(client, "oodtune_model_loaded_timestamp_seconds")
+    assert begun_s - 1 <= published_s <= loaded_s <= time.time()  # the registry's clock has whole seconds
 
 
 def test_sighup_serves_what_export_has_put_in_the_place_of_the_bundle(tmp_path):

@@ -1,6 +1,7 @@
 """Facts of the server that runs as a process of its own, seen by a client."""
 
 import io
+import math
 import os
 import re
 import signal
@@ -163,7 +164,7 @@ def test_exposed_metrics_are_the_declared_ones(client):
     exposed = {one.name + ("_total" if one.type == "counter" else "") for one in families}
     exposed = {name for name in exposed if not name.endswith("_created")}  # added to every counter by the library
     assert exposed == Metrics().names()
-    assert all(name.startswith("oodtune_") for name in exposed)
+    assert all(name.startswith(("oodtune_", "process_")) for name in exposed)
 
 
 def test_every_image_is_counted_once_in_every_metric(client):
@@ -175,6 +176,10 @@ def test_every_image_is_counted_once_in_every_metric(client):
         client.post("/v1/classify", content=encode(random_images(1, seed)[0]))
     assert [sample(client, name) - old for name, old in zip(names, before, strict=True)] == [4, 4, 4]
     assert sample(client, "oodtune_requests_total", route="/v1/classify", code="200") == answered + 4
+    assert sample(client, "oodtune_request_seconds_count", route="/v1/classify") >= answered + 4
+    assert sample(client, "oodtune_request_seconds_sum", route="/v1/classify") > 0
+    assert math.isnan(sample(client, "oodtune_model_published_timestamp_seconds"))  # a directory
+    assert sample(client, "process_resident_memory_bytes") > 1e7
     now = [sample(client, "oodtune_predicted_class_total", **{"class": label}) for label in CLASSES]
     assert sum(now) == sum(predicted) + 4
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -122,6 +123,7 @@ class Handler:
         self._max_fields = _EXTRA_FIELDS + parts.settings.max_images
 
     async def __call__(self, requests: Any, context: Any) -> bytes:
+        begun_s = time.perf_counter()
         code = grpc.StatusCode.CANCELLED  # what remains if the client goes
         try:
             with self._metrics.in_flight.track_inprogress():
@@ -140,7 +142,7 @@ class Handler:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
             raise
         finally:
-            self._metrics.requests.labels(self._route, code.name).inc()
+            self._metrics.count_request(self._route, code.name, time.perf_counter() - begun_s)
 
     async def _read_and_answer(self, context: Any) -> bytes:
         self._admit(context)
