@@ -20,6 +20,7 @@ from oodtune.config.serve import Variant
 from oodtune.cpus import count_cpus
 from oodtune.domain_scores import DomainScores
 from oodtune.errors import ArtifactError, UserError
+from oodtune.onnx_runtime import import_onnxruntime
 from oodtune.preprocess import preprocess
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -198,12 +199,11 @@ def run_session(session: Session, pixels: Pixels) -> Outputs:
 
 def _import_onnxruntime(provider: str) -> Any:
     try:
-        import onnxruntime
+        return import_onnxruntime()
     except ImportError as error:
         raise UserError(
             f"expected onnxruntime, which runs a bundle, found none ({error}); {_install(provider)}"
         ) from None
-    return onnxruntime
 
 
 def _install(provider: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from oodtune import __version__
+from oodtune.onnx_runtime import import_onnxruntime
 
 EXTRAS = {
     "train": ("torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript", "matplotlib", "jinja2"),
@@ -89,7 +90,7 @@ def _examine_runtime() -> list[Finding]:
         return [Finding("onnxruntime", ", ".join(installed) or "not installed", problem)]
     package, found = next(iter(installed.items()))
     try:
-        ort: Any = importlib.import_module("onnxruntime")
+        ort: Any = import_onnxruntime()
         offered = [name for name in ort.get_available_providers() if name != "AzureExecutionProvider"]
         working = [name for name in offered if _provider_works(ort, name)]
     except Exception as error:  # noqa: BLE001  a broken native library may raise anything; say so and go on

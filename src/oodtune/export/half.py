@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from oodtune.bundle import INPUT
 from oodtune.export.parts import copy_facts, find_parts
+from oodtune.onnx_runtime import import_onnxruntime
 from oodtune.progress import Progress, silent
 
 LARGEST: Final = float(np.finfo(np.float16).max) / 4
@@ -123,8 +124,7 @@ def _large_tensors(
 
 def _open_extremes(model: onnx.ModelProto, tensors: Sequence[str]) -> Any:
     """Return a session whose outputs are the largest absolute values of `tensors`, one after the other."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]

@@ -17,6 +17,7 @@ import onnx
 from oodtune.bundle import INPUT
 from oodtune.export.parts import WEIGHTED, copy_facts, find_parts
 from oodtune.export.quiet import quiet
+from oodtune.onnx_runtime import import_onnxruntime
 from oodtune.pixels import Pixels
 from oodtune.progress import Progress, silent
 
@@ -42,6 +43,7 @@ def draw_calibration(splits: Mapping[str, Pixels], count: int = NUM_CALIBRATION)
 def quantise(source: Path, images: npt.NDArray[np.uint8], path: Path, progress: Progress = silent) -> None:
     """Write the graph at `source` as int8 (QDQ) to `path`; images (N, S, S, 3) set the ranges. Equal inputs give
     equal bytes. Inputs and outputs are those of `source`."""
+    import_onnxruntime()
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
