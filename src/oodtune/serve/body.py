@@ -1,6 +1,7 @@
 """Bodies of requests: read within limits of size, time and of what all of them together hold in memory."""
 
 import asyncio
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Final, Protocol
@@ -11,8 +12,11 @@ from oodtune.serve.refusal import RefusedError
 
 BODY_TIMEOUT_S: Final = 30.0
 """A body that trickles in longer than this is refused."""
+WHOLE: Final = "oodtune.body_is_whole"
+"""In a request's scope: its body has come, and reading it waits for nobody."""
 _PIECE_BYTES: Final = 256 * 1024
 """Decompressed at once: other requests are heard after each."""
+_POINTER_BYTES: Final = 8
 _WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Content-Encoding -> what zlib calls it."""
 
@@ -23,7 +27,7 @@ class BodyReader:
 
     def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._free_bytes = max(max_bytes, max_total_bytes)
+        self._free_bytes = max(max_bytes, max_total_bytes) + _PIECE_BYTES  # the largest fits, with what Python adds
 
     def read(self, request: Request) -> "_Held":
         """Return a context that yields the body, decompressed; it counts as held until the block ends.
@@ -32,43 +36,53 @@ class BodyReader:
         """
         return _Held(self, request)
 
-    async def fill(self, body: bytearray, request: Request) -> None:
-        """Append the body of `request`, decompressed. Raises RefusedError and ClientDisconnect."""
+    async def fill(self, held: "_Held", request: Request) -> None:
+        """Read the body of `request`, decompressed, into `held`. Raises RefusedError and ClientDisconnect."""
         headers = request.headers
         if int(headers.get("content-length", "0")) > self._max_bytes:
             raise self._too_large()
         decoder = _choose_decoder(headers.get("content-encoding", ""))
-        received, more = 0, True
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                while more:
-                    message = await request.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    chunk, more = message.get("body", b""), message.get("more_body", False)
-                    received += len(chunk)
-                    if received > self._max_bytes:  # a chunked body names no length
-                        raise self._too_large()
-                    for piece in decoder.feed(chunk):
-                        self._append(body, piece)
-                        if len(piece) == _PIECE_BYTES:
-                            await asyncio.sleep(0)
-        except TimeoutError:
-            text = f"expected the whole body within {BODY_TIMEOUT_S:g} s; send it faster"
-            raise RefusedError("timeout", text) from None
+        if WHOLE in request.scope:
+            await self._receive(held, request, decoder)
+        else:
+            try:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    await self._receive(held, request, decoder)
+            except TimeoutError:
+                text = f"expected the whole body within {BODY_TIMEOUT_S:g} s; send it faster"
+                raise RefusedError("timeout", text) from None
         decoder.end()
+
+    async def _receive(self, held: "_Held", request: Request, decoder: "_Decoder") -> None:
+        received, num_bytes, more = 0, 0, True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            received += len(chunk)
+            if received > self._max_bytes:  # a chunked body names no length
+                raise self._too_large()
+            for piece in decoder.feed(chunk):
+                num_bytes += len(piece)
+                if num_bytes > self._max_bytes:
+                    raise self._too_large()
+                held.num_bytes += self._take(piece)
+                held.pieces.append(piece)
+                if len(piece) == _PIECE_BYTES:
+                    await asyncio.sleep(0)
 
     def give_back(self, num_bytes: int) -> None:
         """So many bytes are held no longer."""
         self._free_bytes += num_bytes
 
-    def _append(self, body: bytearray, piece: bytes) -> None:
-        if len(body) + len(piece) > self._max_bytes:
-            raise self._too_large()
-        if len(piece) > self._free_bytes:
+    def _take(self, piece: bytes) -> int:
+        """Return what it costs to hold `piece`: of a body that trickles in, most is not what was sent."""
+        num_bytes = sys.getsizeof(piece) + _POINTER_BYTES
+        if num_bytes > self._free_bytes:
             raise RefusedError("overloaded", "too many large requests at once; try again in a second", 1)
-        body += piece
-        self._free_bytes -= len(piece)
+        self._free_bytes -= num_bytes
+        return num_bytes
 
     def _too_large(self) -> RefusedError:
         message = f"expected a body of at most {self._max_bytes} bytes, also after decompression; send a smaller one"
@@ -80,18 +94,22 @@ class _Held:
 
     def __init__(self, bodies: BodyReader, request: Request) -> None:
         self._bodies, self._request = bodies, request
-        self._body = bytearray()
+        self.pieces: list[bytes] = []
+        self.num_bytes = 0
+        """What they take, with what Python adds."""
 
     async def __aenter__(self) -> bytes:
         try:
-            await self._bodies.fill(self._body, self._request)
+            await self._bodies.fill(self, self._request)
         except BaseException:
-            self._bodies.give_back(len(self._body))
+            self._bodies.give_back(self.num_bytes)
             raise
-        return bytes(self._body)
+        body = b"".join(self.pieces)  # which copies nothing if there is one
+        self.pieces.clear()
+        return body
 
     async def __aexit__(self, *_: object) -> None:
-        self._bodies.give_back(len(self._body))
+        self._bodies.give_back(self.num_bytes)
 
 
 class _Decoder(Protocol):

@@ -14,6 +14,7 @@ import numpy as np
 
 from oodtune.bundle import Outputs, Pixels
 from oodtune.errors import DataError
+from oodtune.serve.job_queue import JobQueue
 from oodtune.serve.metrics import Metrics
 from oodtune.serve.refusal import RefusedError, late
 from oodtune.serve.served_model import ServedModel
@@ -50,7 +51,7 @@ class Engine:
         self._max_wait_s = settings.max_wait_s
         self._timeout_s = settings.timeout_s
         self._batch_wait_s = settings.batch_wait_s
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: JobQueue[_Job | None] = JobQueue()
         self._job_s = 0.0
         self._threads = [
             threading.Thread(target=self._work, name=f"predict-{i}", daemon=True) for i in range(settings.workers)
@@ -76,7 +77,7 @@ class Engine:
     @property
     def num_waiting(self) -> int:
         """Requests that no worker has taken yet."""
-        return self._jobs.qsize()
+        return len(self._jobs)
 
     @property
     def num_alive(self) -> int:
@@ -128,12 +129,12 @@ class Engine:
         It takes this worker's share of what waits; with a `batch_wait_s`, it waits so long for more.
         """
         jobs = [first]
-        share = math.ceil((1 + self._jobs.qsize()) / self.num_workers)
+        share = math.ceil((1 + len(self._jobs)) / self.num_workers)
         room = first.model.max_batch if self._batch_wait_s else min(first.model.max_batch, share)
         until_s = time.perf_counter() + self._batch_wait_s
         while len(jobs) < room:
             try:
-                follower = self._jobs.get(timeout=max(0.0, until_s - time.perf_counter()))
+                follower = self._jobs.get(until_s)
             except queue.Empty:
                 break
             if follower is None:

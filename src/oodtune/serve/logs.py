@@ -2,8 +2,8 @@
 
 import json
 import logging
+import random
 import re
-import secrets
 import sys
 import time
 from contextvars import ContextVar
@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 log = logging.getLogger("oodtune.serve")
 
+_ids: Final = random.Random()  # noqa: S311  an id is no secret; one of the kernel costs a system call
 _GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -60,7 +61,7 @@ def take_request_id(scope: Scope) -> str:
     Whatever is logged while this request is answered carries it.
     """
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    request_id = given.decode("ascii") if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
+    request_id = given.decode("ascii") if _GIVEN_ID.fullmatch(given) else f"{_ids.getrandbits(64):016x}"
     _request_id.set(request_id)
     return request_id
 

@@ -8,8 +8,9 @@ from http import HTTPStatus
 from typing import ClassVar, Final
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from oodtune.serve.connection import Connection
 from oodtune.serve.refusal import Reason
 
 _SPARE_FILES: Final = 64
@@ -42,12 +43,10 @@ class _BrokenLimitError(Exception):
     """Raised in a callback of the parser, which stops it."""
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, within limits; what it cannot read is answered as JSON like every other error."""
+class LimitedProtocol(Connection):
+    """HTTP/1.1 within limits; what it cannot read is answered as JSON like every other error."""
 
     limits: ClassVar[Limits] = Limits()
-    _overdue: asyncio.TimerHandle | None = None
-    """Runs while the client owes bytes that nobody else waits for."""
     _unread: asyncio.TimerHandle | None = None
     """Runs while the client does not read."""
     _status: HTTPStatus = HTTPStatus.BAD_REQUEST
@@ -70,9 +69,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._overdue, self._unread):
-            if timer is not None:
-                timer.cancel()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -116,10 +114,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._progressed = True
         super().on_message_complete()
         if self.cycle.response_complete:  # it was answered early: only now is the connection idle
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._await_request()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is wrong, if the client can tell which request that is about, and close. `msg` is uvicorn's."""
@@ -139,20 +134,12 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
 
-    @property
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
     def _watch(self) -> None:
-        """Run the timer while no request is being answered and uvicorn's own, of idle connections, does not run."""
-        if self._is_idle:
-            if self._overdue is None and self.timeout_keep_alive_task is None:
-                self._overdue = self.loop.call_later(self.limits.head_timeout_s, self._give_up)
-            return
-        self._unset_keepalive_if_required()
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
+        """Expect bytes while no request is being answered, and none is awaited whose time is longer."""
+        if not self._is_idle:
+            self._expect_nothing()
+        elif self._expects_nothing:
+            self._expect(self.limits.head_timeout_s, self._give_up)
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():

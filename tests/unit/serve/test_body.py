@@ -113,12 +113,20 @@ def test_memory_of_all_bodies_is_given_back_whatever_became_of_them():
     assert read([bytes(LIMIT)], None, reader) == bytes(LIMIT)
 
 
+def test_a_body_of_tiny_pieces_counts_as_what_it_takes():
+    reader = BodyReader(LIMIT, LIMIT)
+    with pytest.raises(RefusedError) as refused:  # 40,000 bytes, each an object of its own
+        read([b"%d" % (place % 10) for place in range(40_000)], None, reader)
+    assert refused.value.reason == "overloaded"
+    assert read([bytes(LIMIT)], None, reader) == bytes(LIMIT)
+
+
 def test_a_body_for_which_there_is_no_room_beside_others_is_503():
     async def scenario():
         reader = BodyReader(LIMIT, LIMIT)
-        async with reader.read(request([bytes(LIMIT // 2 + 1)])):
+        async with reader.read(request([bytes(LIMIT * 3 // 4)])):
             with pytest.raises(RefusedError) as refused:
-                async with reader.read(request([gzip.compress(bytes(LIMIT // 2))], "gzip")):
+                async with reader.read(request([gzip.compress(bytes(LIMIT * 3 // 4))], "gzip")):
                     pass
             assert refused.value.reason == "overloaded"
 

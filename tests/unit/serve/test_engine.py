@@ -12,7 +12,9 @@ def test_what_would_wait_too_long_is_503_with_retry_after_and_what_waits_is_answ
         gate = Gate(open_bundle(tiny_bundle()).session)
         # An image takes 0.5 s: four may always wait, and a fifth would wait two seconds.
         async with serving(model=served(gate, image_s=0.5), workers=1, max_wait_s=1.0) as client:
-            accepted = await ask(client, 5, waiting=4)
+            accepted = await ask(client, 1, waiting=0)
+            assert await asyncio.to_thread(gate.entered.wait, 20)
+            accepted += await ask(client, 4, waiting=4)
             refused = await client.post("/v1/classify", content=BODY)
             assert refused.status_code == 503
             assert refused.headers["retry-after"] == "1"

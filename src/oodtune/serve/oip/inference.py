@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ ENCODED: Final = "encoded"
 MAX_ALL_PIXELS: Final = 8 * MAX_PIXELS
 """Of all encoded images of a request: small files can claim many, and each takes a worker's time."""
 
+OUTPUTS: Final = ("logits", "probabilities", "energy", "domain_distances", "ood_score")
 _RANKED: Final = ("logits", "probabilities")
 """Outputs that have a value for every class."""
 
@@ -56,6 +58,9 @@ class WantedOutput:
     """Answer this many best classes instead; 0: the tensor itself."""
 
 
+_EVERY_OUTPUT: Final = tuple(map(WantedOutput, OUTPUTS))
+
+
 @dataclass(frozen=True)
 class InferRequest:
     model_name: str
@@ -81,20 +86,19 @@ class OutputTensor:
 
 def input_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
     """Return the two forms in which images may come; a request has one of them."""
-    images = TensorSpec(IMAGES, "UINT8", (-1, model.size, model.size, 3))
-    return images, TensorSpec(ENCODED, "BYTES", (-1,))
+    return _input_specs(model.size)
+
+
+@cache
+def _input_specs(size: int) -> tuple[TensorSpec, ...]:
+    return TensorSpec(IMAGES, "UINT8", (-1, size, size, 3)), TensorSpec(ENCODED, "BYTES", (-1,))
 
 
 def output_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
     """Return what can be asked for, in the order of the default answer."""
     num_classes, num_domains = len(model.bundle.classes), len(model.bundle.domains.domains)
-    return (
-        TensorSpec("logits", "FP32", (-1, num_classes)),
-        TensorSpec("probabilities", "FP32", (-1, num_classes)),
-        TensorSpec("energy", "FP32", (-1,)),
-        TensorSpec("domain_distances", "FP32", (-1, num_domains)),
-        TensorSpec("ood_score", "FP32", (-1,)),
-    )
+    shapes = ((-1, num_classes), (-1, num_classes), (-1,), (-1, num_domains), (-1,))
+    return tuple(TensorSpec(name, "FP32", shape) for name, shape in zip(OUTPUTS, shapes, strict=True))
 
 
 def prepare(request: InferRequest, model: ServedModel, max_images: int) -> Load:
@@ -102,7 +106,7 @@ def prepare(request: InferRequest, model: ServedModel, max_images: int) -> Load:
 
     Raises RefusedError that says what was expected; nothing is allocated by what the request claims.
     """
-    _check_outputs(request.outputs, model)
+    _check_outputs(request.outputs)
     if len(request.inputs) != 1:
         message = f"expected one input, {IMAGES!r} or {ENCODED!r}, found {len(request.inputs)}; send one of the two"
         raise RefusedError("bad_request", message)
@@ -124,8 +128,7 @@ def timeout_s(request: InferRequest) -> float | None:
 
 def pick(request: InferRequest, model: ServedModel, outputs: Outputs) -> list[OutputTensor]:
     """Return the outputs that a request wants, in its order."""
-    wanted = request.outputs or tuple(WantedOutput(spec.name) for spec in output_specs(model))
-    return [_pick_one(one, model, outputs) for one in wanted]
+    return [_pick_one(one, model, outputs) for one in request.outputs or _EVERY_OUTPUT]
 
 
 def _pick_one(wanted: WantedOutput, model: ServedModel, outputs: Outputs) -> OutputTensor:
@@ -145,13 +148,12 @@ def _pick_one(wanted: WantedOutput, model: ServedModel, outputs: Outputs) -> Out
     return OutputTensor(wanted.name, "BYTES", best.shape, ranked, wanted.binary)
 
 
-def _check_outputs(outputs: Sequence[WantedOutput], model: ServedModel) -> None:
-    names = [spec.name for spec in output_specs(model)]
-    if len(outputs) > len(names) or len({one.name for one in outputs}) != len(outputs):
+def _check_outputs(outputs: Sequence[WantedOutput]) -> None:
+    if len(outputs) > len(OUTPUTS) or len({one.name for one in outputs}) != len(outputs):
         raise RefusedError("bad_request", "expected every output once at most, found one of them twice")
     for one in outputs:
-        if one.name not in names:
-            raise RefusedError("bad_request", f"expected outputs among {names}, found another name")
+        if one.name not in OUTPUTS:
+            raise RefusedError("bad_request", f"expected outputs among {list(OUTPUTS)}, found another name")
         if one.classification < 0 or (one.classification and one.name not in _RANKED):
             message = f"classification: expected a whole number of classes, of an output among {list(_RANKED)}"
             raise RefusedError("bad_request", message)

@@ -47,6 +47,14 @@ def test_whole_numbers_may_be_written_with_a_point(client):
     check(client.post(INFER, json={"inputs": [images_input(data=IMAGES.astype(float).tolist())]}), expected(IMAGES))
 
 
+@pytest.mark.parametrize("count", [1, 100])
+def test_keys_that_nobody_knows_are_passed_over_few_or_many(client, count):
+    others = {f"x{place}": place for place in range(count)}
+    check(client.post(INFER, json={**others, "inputs": [{**others, **images_input()}], **others}), expected(IMAGES))
+    both = {**others, **images_input(), "parameters": {**others, "binary_data_size": 1}}
+    assert "either data or binary_data_size" in client.post(INFER, json={"inputs": [both]}).json()["error"]
+
+
 def test_json_needs_no_content_type(client):
     content = json.dumps({"inputs": [images_input()]})
     answer = client.post(INFER, content=content)
