@@ -2,6 +2,7 @@
 
 import threading
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -21,12 +22,23 @@ _PSEUDO: Final = 0.5
 """Added to every count of the window: an empty bin must not give an infinite index."""
 
 
+def group_classes(shares: Sequence[float], num_bins: int = 10) -> list[int]:
+    """Return the bin of each class: the largest first, each into the bin that is emptiest."""
+    bins, filled = [0] * len(shares), [0.0] * min(num_bins, len(shares))
+    for place in sorted(range(len(shares)), key=lambda place: -shares[place]):
+        bins[place] = filled.index(min(filled))
+        filled[bins[place]] += shares[place]
+    return bins
+
+
 class DriftMonitor:
     """A window of recent images, exponentially weighted, against those that export measured.
 
-    Quantities other than the class fall in ten bins that hold a tenth of the images of the training domains each. The
-    index of two shares p and q is the sum of (p - q) log(p / q): below 0.1 is taken as stable, above 0.25 as shifted
-    (Siddiqi 2006, Credit Risk Scorecards, chapter 9).
+    Quantities other than the class fall in ten bins that hold a tenth of the images of the training domains each; more
+    than ten classes share ten bins, too, since chance alone moves the index by (bins - 1) / images (Yurdakul 2018,
+    Statistical Properties of the Population Stability Index). The index of two shares p and q is the sum of
+    (p - q) log(p / q): below 0.1 is taken as stable, above 0.25 as shifted (Siddiqi 2006, Credit Risk Scorecards,
+    chapter 9).
     """
 
     def __init__(self, scores: DomainScores, classes: tuple[str, ...]) -> None:
@@ -34,7 +46,10 @@ class DriftMonitor:
         shares = np.asarray([scores.class_shares.get(name, 0.0) for name in classes])
         # A class that the out-splits lack is rare, not impossible.
         class_shares = (shares * scores.num_images + _PSEUDO) / (scores.num_images + _PSEUDO * len(classes))
-        self._expected: dict[Drift, npt.NDArray[np.float64]] = {"predicted_class": class_shares}
+        self._bins = group_classes(class_shares.tolist())
+        self._expected: dict[Drift, npt.NDArray[np.float64]] = {
+            "predicted_class": np.bincount(self._bins, class_shares).astype(np.float64)
+        }
         self._expected |= {name: np.full(len(edges) + 1, 1.0 / (len(edges) + 1)) for name, edges in self._edges.items()}
         self._counts = {name: [0.0] * len(shares) for name, shares in self._expected.items()}
         self._weight = 1.0
@@ -45,7 +60,7 @@ class DriftMonitor:
         """Count one image: the place of its class, and the quantities. Workers call this at any time."""
         edges = self._edges
         with self._lock:
-            self._counts["predicted_class"][place] += self._weight
+            self._counts["predicted_class"][self._bins[place]] += self._weight
             self._counts["confidence"][bisect_left(edges["confidence"], confidence)] += self._weight
             self._counts["energy"][bisect_left(edges["energy"], energy)] += self._weight
             self._counts["distance"][bisect_left(edges["distance"], distance)] += self._weight

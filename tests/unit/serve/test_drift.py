@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oodtune.bundle import Outputs, open_bundle
-from oodtune.serve.drift import HALF_LIFE, LEAST_IMAGES, DriftMonitor
+from oodtune.serve.drift import HALF_LIFE, LEAST_IMAGES, DriftMonitor, group_classes
 from tests.unit.tiny_bundle import CLASSES, DOMAINS, domain_images, random_images, tiny_bundle
 
 QUANTITIES = ("predicted_class", "confidence", "energy", "distance")
@@ -54,6 +54,33 @@ def test_the_index_is_that_of_its_formula():
     shares = counts / counts.sum()
     expected = ((shares - 0.1) * np.log(shares / 0.1)).sum()
     assert found.index("distance") == pytest.approx(expected)
+
+
+def test_no_more_than_ten_classes_have_a_bin_each_and_more_fill_ten_evenly():
+    assert sorted(group_classes([0.5, 0.2, 0.3])) == [0, 1, 2]
+    shares = np.random.default_rng(0).dirichlet(np.ones(345))
+    filled = np.bincount(group_classes(shares.tolist()), weights=shares)
+    assert len(filled) == 10
+    assert filled.min() > 0.099
+
+
+def test_many_classes_do_not_drift_by_chance_and_do_when_half_of_them_are_gone():
+    """345 classes, as DomainNet has, and few images."""
+    classes = tuple(str(number) for number in range(345))
+    scores = open_bundle(tiny_bundle()).domains.model_copy(
+        update={"class_shares": dict.fromkeys(classes, 1 / 345), "num_images": 34_500}
+    )
+    generator = np.random.default_rng(0)
+
+    def index_of(places) -> float:
+        found = DriftMonitor(scores, classes)
+        for place in places:
+            found.observe(int(place), 0.5, 0.0, 1.0)
+        return found.index("predicted_class")
+
+    assert np.mean([index_of(generator.integers(0, 345, 110)) for _ in range(20)]) < 0.15
+    bins = np.asarray(group_classes([1 / 345] * 345))
+    assert index_of(generator.choice(np.flatnonzero(bins < 5), 300)) > 1
 
 
 def test_few_images_have_no_index():
