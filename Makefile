@@ -64,6 +64,7 @@ lock: | $(UV)  ## compile the locked requirements, one file per image
 	@$(COMPILE) --no-annotate --extra pipeline -c requirements/dev.txt -o requirements/pipeline.txt
 	@$(COMPILE) --no-annotate --extra serve --extra registry --extra cpu -c requirements/dev.txt -o requirements/serve-cpu.txt
 	@$(COMPILE) --no-annotate --extra serve --extra registry --extra gpu -c requirements/dev.txt -o requirements/serve-gpu.txt
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	@! grep -n '://' requirements/*.txt || { echo "error: a lock names an address"; exit 1; }
 
 clean:  ## remove environments and everything that runs made

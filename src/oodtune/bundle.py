@@ -20,7 +20,7 @@ from oodtune.config.serve import Variant
 from oodtune.cpus import count_cpus
 from oodtune.domain_scores import DomainScores
 from oodtune.errors import ArtifactError, UserError
-from oodtune.onnx_runtime import import_onnxruntime
+from oodtune.onnx_runtime import import_onnxruntime, load_cuda
 from oodtune.preprocess import preprocess
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -166,6 +166,8 @@ def open_session(
     if provider not in _ORT_PROVIDERS:
         raise UserError(f"expected a provider among {list(_ORT_PROVIDERS)}, found {provider!r}; choose one of them")
     ort = _import_onnxruntime(provider)
+    if provider != "cpu":
+        load_cuda(ort)
     wanted = _ORT_PROVIDERS[provider]
     working = ort.get_available_providers()
     if wanted[0] in working:

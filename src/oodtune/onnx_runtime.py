@@ -1,7 +1,9 @@
 """ONNX Runtime, without what it would tell its makers."""
 
+import contextlib
 import importlib
 import os
+import sys
 from types import ModuleType
 from typing import Final
 
@@ -16,3 +18,13 @@ def import_onnxruntime() -> ModuleType:
     """
     os.environ.setdefault(TELEMETRY_OFF, "1")
     return importlib.import_module("onnxruntime")
+
+
+def load_cuda(onnxruntime: ModuleType) -> None:
+    """Load CUDA and cuDNN from the wheels beside it.
+
+    onnxruntime-gpu finds them there only if it is told to, or if torch has loaded them. What is missing is said on
+    stderr, and the provider will not work.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        onnxruntime.preload_dlls()

@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from oodtune import __version__
-from oodtune.onnx_runtime import import_onnxruntime
+from oodtune.onnx_runtime import import_onnxruntime, load_cuda
 
 EXTRAS = {
     "train": ("torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript", "matplotlib", "jinja2"),
@@ -91,6 +91,7 @@ def _examine_runtime() -> list[Finding]:
     package, found = next(iter(installed.items()))
     try:
         ort: Any = import_onnxruntime()
+        load_cuda(ort)
         offered = [name for name in ort.get_available_providers() if name != "AzureExecutionProvider"]
         working = [name for name in offered if _provider_works(ort, name)]
     except Exception as error:  # noqa: BLE001  a broken native library may raise anything; say so and go on

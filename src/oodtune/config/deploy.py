@@ -28,7 +28,7 @@ class DeployConfig(Section):
     """Share of requests that a new version gets beside the previous one, where Knative serves; null: all."""
     cpu: Cpu = "1"
     """Requested and limit; the server runs one worker for each."""
-    memory: Bytes = "1Gi"
+    memory: Bytes = "2Gi"
     """Requested and limit."""
     gpus: Annotated[int, Field(ge=0, le=1)] = 0
     """1: predict on one NVIDIA GPU."""
