@@ -28,6 +28,9 @@ test-fast: $(READY)  ## unit and contract tests only
 smoke: $(READY)  ## the tiny pipeline, end to end
 	@$(RUN) pytest -m e2e
 
+docs: $(READY)  ## the documentation as a site, in site/
+	@$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
 results: $(READY)  ## put the demo's report into README and docs: its table and its picture
 	@$(RUN) python -m docs.tables keep artifacts/report demo
 
@@ -36,6 +39,9 @@ check: $(READY)  ## lint, types, import rules
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
 	@$(RUN) lint-imports
+
+images:  ## build serve, serve-gpu and train with docker, podman or buildah: IMAGES="serve train" PUSH=registry.example.com/team
+	@docker/build.sh $(IMAGES) $(if $(PUSH),--push $(PUSH))
 
 deploy: $(READY)  ## apply an overlay to a cluster: OVERLAY=cpu IMAGE=NAME@sha256:... NAMESPACE=...
 	@$(RUN) python -m k8s.deploy --overlay $(OVERLAY) $(if $(IMAGE),--image $(IMAGE)) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(CONTEXT),--context $(CONTEXT))
@@ -68,4 +74,4 @@ lock: | $(UV)  ## compile the locked requirements, one file per image
 	@! grep -n '://' requirements/*.txt || { echo "error: a lock names an address"; exit 1; }
 
 clean:  ## remove environments and everything that runs made
-	rm -rf .venv .uv artifacts .oodtune .dvc/cache .dvc/tmp
+	rm -rf .venv .uv artifacts site .oodtune .dvc/cache .dvc/tmp
