@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom
+.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,10 +20,10 @@ demo: $(READY)  ## data, training, comparison, export on the emoji domains; then
 	@$(RUN) oodtune summary artifacts/report --bundle artifacts/bundle
 
 test: $(READY)  ## unit, contract and end-to-end tests
-	@$(RUN) pytest -n 2 --dist loadgroup -m "not network"
+	@$(RUN) pytest -n 2 --dist loadgroup -m "not network and not container"
 
 test-fast: $(READY)  ## unit and contract tests only
-	@$(RUN) pytest -n 2 --dist loadgroup -m "not network and not e2e"
+	@$(RUN) pytest -n 2 --dist loadgroup -m "not network and not container and not e2e"
 
 smoke: $(READY)  ## the tiny pipeline, end to end
 	@$(RUN) pytest -m e2e
@@ -45,6 +45,12 @@ images:  ## build serve, serve-gpu and train with docker, podman or buildah: IMA
 
 deploy: $(READY)  ## apply an overlay to a cluster: OVERLAY=cpu IMAGE=NAME@sha256:... NAMESPACE=...
 	@$(RUN) python -m k8s.deploy --overlay $(OVERLAY) $(if $(IMAGE),--image $(IMAGE)) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(CONTEXT),--context $(CONTEXT))
+
+monitoring-demo: $(READY)  ## a server, Prometheus with the rules, load that drifts: BUNDLE=artifacts/bundle MINUTES=5
+	@$(RUN) python -m k8s.monitoring_demo $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(MINUTES),--minutes $(MINUTES))
+
+container-test: $(READY)  ## build the images with buildah on a base that debootstrap makes, and run them (root, minutes)
+	@$(RUN) pytest -m container tests/container
 
 format: $(READY)  ## let ruff format and fix what it can
 	@$(RUN) ruff format .

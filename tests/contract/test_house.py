@@ -34,12 +34,12 @@ def test_no_source_file_is_over_300_lines() -> None:
 
 def test_locks_carry_hashes_and_name_no_address() -> None:
     locks = sorted((PROJECT_DIR / "requirements").glob("*.txt"))
-    assert {lock.stem for lock in locks} == {"dev", "pipeline", "serve-cpu", "serve-gpu", "train", "train-gpu"}
+    assert {lock.stem for lock in locks} == {"build", "dev", "pipeline", "serve-cpu", "serve-gpu", "train", "train-gpu"}
     for lock in locks:
         text = lock.read_text(encoding="utf-8")
         assert "://" not in text
         pins = re.findall(r"^[a-z0-9][^\s=]*==", text, flags=re.MULTILINE)
-        assert len(pins) > 10
+        assert len(pins) > 5
         assert text.count("--hash=sha256:") >= len(pins)
 
 
