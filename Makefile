@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images
+.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,9 @@ check: $(READY)  ## lint, types, import rules
 
 images:  ## build serve, serve-gpu and train with docker, podman or buildah: IMAGES="serve train" PUSH=registry.example.com/team
 	@docker/build.sh $(IMAGES) $(if $(PUSH),--push $(PUSH))
+
+sbom: $(READY)  ## what is in the images: CycloneDX, and licences held against docker/licences.toml, in artifacts/sbom/
+	@$(RUN) docker/sbom.sh
 
 deploy: $(READY)  ## apply an overlay to a cluster: OVERLAY=cpu IMAGE=NAME@sha256:... NAMESPACE=...
 	@$(RUN) python -m k8s.deploy --overlay $(OVERLAY) $(if $(IMAGE),--image $(IMAGE)) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(CONTEXT),--context $(CONTEXT))

@@ -104,7 +104,7 @@ def test_it_serves_a_mounted_bundle_as_its_user_writes_nowhere_else_and_drains(b
         answer = client.post("/v1/classify", content=BODY)
         assert answer.status_code == 200
         assert answer.json()["classes"][0]["label"] in CLASSES
-        assert answer.json()["model_digest"] == open_artifact(bundle, "bundle").digest
+        assert answer.json()["model"] == open_artifact(bundle, "bundle").digest
         servers = find_server(builder.root_dir(container))
         users = {line for pid in servers for line in _status(pid) if line.startswith(("Uid", "Gid"))}
         assert users == {"Uid:\t10001\t10001\t10001\t10001", "Gid:\t10001\t10001\t10001\t10001"}
