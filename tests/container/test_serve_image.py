@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import httpx
@@ -126,13 +127,18 @@ def ask_until_gone() -> set[int | str]:
     """Ask until nobody listens; return every answer but 200, and every connection that was cut."""
     others: set[int | str] = set()
     while True:
+        connection = HTTPConnection("127.0.0.1", PORT, timeout=30)
         try:
-            status = httpx.post(f"{ADDRESS}/v1/classify", content=BODY, timeout=30).status_code
-        except httpx.ConnectError:
+            connection.connect()
+        except OSError:
             return others
-        except httpx.HTTPError as error:
+        try:
+            connection.request("POST", "/v1/classify", BODY)
+            others |= {connection.getresponse().status} - {200}
+        except (OSError, HTTPException) as error:
             return others | {repr(error)}
-        others |= {status} - {200}
+        finally:
+            connection.close()
 
 
 def _status(pid: int) -> list[str]:

@@ -13,6 +13,9 @@ from oodtune.serve.parts import Parts
 LINGER_S: Final = 0.5
 """How long a request may be on its way on an open connection when the server stops."""
 
+_STEPS: Final = 10
+"""A process that was held up finds its time over before it has heard what came meanwhile: so it looks several times."""
+
 FIRST_REQUEST_S: Final = 2.0
 """How much longer those may take whose connection is new and has not brought a request yet."""
 
@@ -42,7 +45,8 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         opened = [asyncio.ensure_future(self._open(connection)) for connection in accepted]
-        await asyncio.sleep(LINGER_S)
+        for _ in range(_STEPS):
+            await asyncio.sleep(LINGER_S / _STEPS)
         await self._await_first_requests()
         for one in opened:
             one.cancel()  # nobody waits for a handshake of TLS that has not come by now
