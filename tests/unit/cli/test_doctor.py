@@ -64,6 +64,7 @@ def test_a_provider_that_falls_back_to_the_cpu_is_a_problem(monkeypatch: pytest.
     fake.InferenceSession = Session  # type: ignore[attr-defined]
     fake.SessionOptions = lambda: ModuleType("options")  # type: ignore[attr-defined]
     fake.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]  # type: ignore[attr-defined]
+    fake.preload_dlls = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)
     found = problems(monkeypatch, "onnxruntime-gpu")
     assert found["onnxruntime-gpu"].startswith("CUDAExecutionProvider offered but falls back")
