@@ -75,11 +75,11 @@ def _is_ready() -> bool:
 
 
 def find_server(container_root: Path) -> list[int]:
-    """Return the processes whose root is the container's."""
+    """Return the processes whose root is the container's, but for buildah's own, which takes the others with it."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if (path / "root").samefile(container_root):
+            if (path / "root").samefile(container_root) and not (path / "cmdline").read_bytes().startswith(b"buildah"):
                 found.append(int(path.name))
         except OSError:
             continue
