@@ -20,6 +20,16 @@ if sys.dont_write_bytecode:  # then every process compiles torch, timm and DVC f
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Name a directory of this run, the same in every worker and in the processes that tests start."""
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    shared = run / "shared"
+    shared.mkdir(exist_ok=True)
+    os.environ["OODTUNE_TESTS_SHARED"] = str(shared)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let `--dist loadgroup` group: xdist 3.8 writes an item's group where pytest 9.2 no longer reads it, unnoticed.

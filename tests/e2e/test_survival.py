@@ -1,8 +1,10 @@
-"""`oodtune train` in processes that are killed, stopped and short of disk, and ends in the bytes of one left alone."""
+"""`oodtune train` in processes that are killed, stopped and short of disk, and ends in the bytes of one left alone.
+
+That one, and those under DVC, are the installed command; the others are forked, which saves their imports.
+"""
 
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from oodtune.artifact import open_artifact
 from oodtune.stages import cache, init, prepare
 from oodtune.trial import TrialRecord
 from tests.fixtures.tiny_sweep import tiny_config, tiny_settings, write_settings
+from tests.fixtures.warm_fork import ForkedCommand
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("survival"), pytest.mark.timeout(600)]
 
@@ -28,8 +31,8 @@ ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "1",
     "OMP_NUM_THREADS": "1",
 }
-STEPS = 300
-TRAIN = {"steps": STEPS, "snapshot_every": 40, "checkpoint_every": 5}
+STEPS = 120
+TRAIN = {"steps": STEPS, "snapshot_every": 40, "checkpoint_every": 4, "batch_per_domain": 2}
 METHOD = {"averaged": {"dropout": 0.5, "average": "sma", "average_from": 30}}
 
 
@@ -43,28 +46,22 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare.run(directory / "dataset", prepare.Params.from_config(config), directory)
     cache.run(directory / "dataset", directory / "cache", cache.Params.from_config(config))
     init.run(directory / "cache", directory / "init", init.Params.from_config(config))
-    subprocess.run(command("whole"), cwd=directory, env=ENVIRONMENT, check=True)
+    subprocess.run([str(OODTUNE), *words("whole")], cwd=directory, env=ENVIRONMENT, check=True)
     return directory
 
 
-def command(out: str, cache_name: str = "cache") -> list[str]:
-    trial = "--target-domain inverted --method averaged --learning-rate 0.0001 --weight-decay 0.0001 --seed 0"
-    return [str(OODTUNE), "train", "--cache", cache_name, "--init", "init", "--out", out, *trial.split()]
+def words(out: str, cache_name: str = "cache", learning_rate: str = "0.0001") -> list[str]:
+    trial = f"--target-domain inverted --method averaged --learning-rate {learning_rate} --weight-decay 0.0001 --seed 0"
+    return ["train", "--cache", cache_name, "--init", "init", "--out", out, *trial.split()]
 
 
-def start(project: Path, out: str, cache_name: str = "cache") -> subprocess.Popen[str]:
-    return subprocess.Popen(command(out, cache_name), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+def start(project: Path, out: str, cache_name: str = "cache") -> ForkedCommand:
+    return ForkedCommand(words(out, cache_name), project)
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
-    """Return the exit code and the lines on stderr."""
-    _, errors = process.communicate(timeout=300)
-    return process.returncode, errors.splitlines()
-
-
-def wait_for(process: subprocess.Popen[str], is_so: Callable[[], bool], pause_s: float = 0.002) -> None:
+def wait_for(is_running: Callable[[], bool], is_so: Callable[[], bool], pause_s: float = 0.002) -> None:
     while not is_so():
-        assert process.poll() is None, f"ended first: {process.communicate()[1]}"
+        assert is_running(), "the process ended first"
         time.sleep(pause_s)
 
 
@@ -93,13 +90,13 @@ def test_a_trial_killed_at_random_moments_ends_in_the_same_bytes(project: Path) 
     chance = random.Random()
     for _ in range(3):
         process = start(project, "killed")
-        goal = newest_step(project, "killed") + chance.randint(1, 60)
-        wait_for(process, lambda goal=goal: newest_step(project, "killed") >= goal)  # type: ignore[misc]
+        goal = newest_step(project, "killed") + chance.randint(1, 24)
+        wait_for(process.is_running, lambda goal=goal: newest_step(project, "killed") >= goal)  # type: ignore[misc]
         time.sleep(chance.uniform(0.0, 0.05))
-        process.kill()
-        assert finish(process)[0] == -signal.SIGKILL
+        process.send_signal(signal.SIGKILL)
+        assert process.finish()[0] == -signal.SIGKILL
         assert not (project / "killed").exists()
-    code, lines = finish(start(project, "killed"))
+    code, lines = start(project, "killed").finish()
     assert code == 0
     assert len(lines) == 1
     assert "found a checkpoint; training goes on after step" in lines[0]
@@ -110,16 +107,16 @@ def test_a_trial_killed_while_it_writes_a_checkpoint_ends_in_the_same_bytes(proj
     writing = notes_of(project, "half") / "writing"
     for _ in range(10):
         process = start(project, "half")
-        goal = newest_step(project, "half") + 6
-        wait_for(process, lambda goal=goal: newest_step(project, "half") >= goal)  # type: ignore[misc]
-        wait_for(process, writing.exists, pause_s=0.0)
-        process.kill()
-        finish(process)
+        goal = newest_step(project, "half") + 1
+        wait_for(process.is_running, lambda goal=goal: newest_step(project, "half") >= goal)  # type: ignore[misc]
+        wait_for(process.is_running, writing.exists, pause_s=0.0)
+        process.send_signal(signal.SIGKILL)
+        process.finish()
         if writing.exists():
             break
     else:
         pytest.fail("no kill came while a checkpoint was being written")
-    assert finish(start(project, "half"))[0] == 0
+    assert start(project, "half").finish()[0] == 0
     assert_equal_to_whole(project, "half")
 
 
@@ -127,16 +124,16 @@ def test_signals_end_with_a_checkpoint_and_their_codes_and_damage_costs_one_gene
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = start(project, "stopped")
         goal = newest_step(project, "stopped") + 1
-        wait_for(process, lambda goal=goal: newest_step(project, "stopped") >= goal)  # type: ignore[misc]
+        wait_for(process.is_running, lambda goal=goal: newest_step(project, "stopped") >= goal)  # type: ignore[misc]
         process.send_signal(number)
-        found, lines = finish(process)
+        found, lines = process.finish()
         assert found == code
         assert lines[-1].startswith(f"stopped: {number.name} after step {newest_step(project, 'stopped')} of {STEPS}; ")
         assert sum(line.startswith("stopped") for line in lines) == 1
     checkpoints = sorted(notes_of(project, "stopped").glob("*-*.safetensors"))
     assert len(checkpoints) == 2
     os.truncate(checkpoints[-1], 1000)
-    code, lines = finish(start(project, "stopped"))
+    code, lines = start(project, "stopped").finish()
     assert code == 0
     assert len(lines) == 1
     assert lines[0].startswith("warning: ")
@@ -146,23 +143,22 @@ def test_signals_end_with_a_checkpoint_and_their_codes_and_damage_costs_one_gene
 
 def test_another_trial_at_the_same_place_starts_afresh(project: Path) -> None:
     process = start(project, "place")
-    wait_for(process, lambda: newest_step(project, "place") > 0)
-    process.kill()
-    finish(process)
-    other = [word if word != "0.0001" else "0.0002" for word in command("place")]
-    result = subprocess.run(other, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert "checkpoint" not in result.stderr
-    assert len((project / "place" / "log.jsonl").read_text().splitlines()) == STEPS // 40 + 2
+    wait_for(process.is_running, lambda: newest_step(project, "place") > 0)
+    process.send_signal(signal.SIGKILL)
+    process.finish()
+    code, lines = ForkedCommand(words("place", learning_rate="0.0002"), project).finish()
+    assert (code, lines) == (0, [])
+    assert len((project / "place" / "log.jsonl").read_text().splitlines()) == STEPS // 40 + 1  # and step 0
 
 
 def test_a_cache_that_vanishes_does_not_harm_the_trial_that_reads_it(project: Path) -> None:
     shutil.copytree(project / "cache", project / "fleeting")
     process = start(project, "orphan", "fleeting")
-    wait_for(process, lambda: newest_step(project, "orphan") > 0)
+    wait_for(process.is_running, lambda: newest_step(project, "orphan") > 0)
     shutil.rmtree(project / "fleeting")
-    assert finish(process) == (0, [])
+    assert process.finish() == (0, [])
     assert_equal_to_whole(project, "orphan")
-    code, lines = finish(start(project, "orphan2", "fleeting"))
+    code, lines = start(project, "orphan2", "fleeting").finish()
     assert code == 2
     assert len(lines) == 1
     assert "make it with `oodtune cache`" in lines[0]
@@ -172,34 +168,28 @@ def test_a_disk_that_is_full_at_the_end_is_one_line_and_the_next_run_finishes(pr
     settings = yaml.safe_load((project / "params.yaml").read_text(encoding="utf-8"))
     settings["train"].update(steps=20, checkpoint_every=30)
     write_settings(project / "short.yaml", settings)
-    short = [*command("full"), "--params", "short.yaml"]
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
-
-    result = subprocess.run(
-        short, cwd=project, env=ENVIRONMENT, preexec_fn=limit, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: full: expected to write a trial there, found: ")
-    assert len(result.stderr.splitlines()) == 1
+    short = [*words("full"), "--params", "short.yaml"]
+    code, lines = ForkedCommand(short, project, max_file_bytes=500_000).finish()
+    assert code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("error: full: expected to write a trial there, found: ")
     assert not (project / "full").exists()
-    subprocess.run(short, cwd=project, env=ENVIRONMENT, check=True)
+    assert ForkedCommand(short, project).finish() == (0, [])
     open_artifact(project / "full", "trial")
 
 
 def test_ctrl_c_under_dvc_repro_loses_nothing(project: Path) -> None:
-    words = " ".join(command("repeated"))
-    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": {"cmd": words, "outs": ["repeated"]}}}))
+    command = " ".join([str(OODTUNE), *words("repeated")])
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": {"cmd": command, "outs": ["repeated"]}}}))
     subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=project, env=ENVIRONMENT, check=True)
     repro = subprocess.Popen(
         ["dvc", "repro"], cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    wait_for(repro, lambda: newest_step(project, "repeated") > 0)
+    wait_for(lambda: repro.poll() is None, lambda: newest_step(project, "repeated") > 0)
     os.killpg(repro.pid, signal.SIGINT)  # what a terminal does
-    code, lines = finish(repro)
-    assert code != 0
-    assert any(line.startswith("stopped: SIGINT after step") for line in lines)
+    _, errors = repro.communicate(timeout=300)
+    assert repro.returncode != 0
+    assert any(line.startswith("stopped: SIGINT after step") for line in errors.splitlines())
     result = subprocess.run(["dvc", "repro"], cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert "training goes on after step" in result.stderr
     assert_equal_to_whole(project, "repeated")

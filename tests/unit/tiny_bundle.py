@@ -1,8 +1,7 @@
 """Real, tiny bundles for tests: small convolutional networks of three classes on 32 px, exported once."""
 
-import atexit
 import io
-import tempfile
+import os
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from oodtune.artifact import create_artifact, write_json
+from oodtune.locks import lock_file
 
 CLASSES = ("cat", "dog", "tree")
 DOMAINS = ("day", "night")
@@ -133,17 +133,17 @@ def _write_facts(directory: Path, session, preprocess) -> None:
 @cache
 def tiny_bundle() -> Path:
     """Return a bundle of one tiny network; tests must not change it."""
-    return write_bundle(_scratch_dir() / "single")
+    return _write_once("single", seeds=(0,))
 
 
 @cache
 def tiny_ensemble() -> Path:
     """Return a bundle of two tiny networks; tests must not change it."""
-    return write_bundle(_scratch_dir() / "ensemble", seeds=(0, 1))
+    return _write_once("ensemble", seeds=(0, 1))
 
 
-@cache
-def _scratch_dir() -> Path:
-    scratch = tempfile.TemporaryDirectory(prefix="oodtune-test-")
-    atexit.register(scratch.cleanup)
-    return Path(scratch.name)
+def _write_once(name: str, seeds: tuple[int, ...]) -> Path:
+    """Write a bundle where all processes of this run find it: only one of them exports, and imports torch for it."""
+    out = Path(os.environ["OODTUNE_TESTS_SHARED"], name)
+    with lock_file(out.with_suffix(".lock"), wait=True):
+        return out if out.exists() else write_bundle(out, seeds)

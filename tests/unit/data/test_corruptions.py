@@ -9,6 +9,8 @@ from oodtune.data import corruptions
 from oodtune.data.corruptions import COMMON, EXTRA, SEVERITIES, Batch, Images, corrupt, corrupt_all
 from oodtune.errors import DataError
 
+pytestmark = pytest.mark.xdist_group("corruptions")  # glass_blur is compiled when it is first called: seconds
+
 ALL = (*COMMON, *EXTRA)
 
 

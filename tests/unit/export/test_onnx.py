@@ -5,16 +5,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from oodtune.bundle import model_path, open_bundle, open_session, run_session
-from oodtune.config import PreprocessConfig
-from oodtune.export.domains import fit_domains
 from oodtune.export.onnx import OPSET, GraphSpec, ServedGraph, export_onnx, run_torch
 from oodtune.export.parity import check_outputs, join_outputs
-from oodtune.model.inference import map_images
-from oodtune.model.network import build_network
-from oodtune.trial import NetworkSpec
+from tests.fixtures.family_graphs import family_graph, family_network, family_spec
 from tests.unit.tiny_bundle import (
     CLASSES,
     SIZE,
@@ -116,16 +111,10 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("backbone", FAMILIES.values(), ids=FAMILIES)
-def test_a_network_of_this_family_predicts_in_onnx_what_it_predicts_in_torch(backbone, tmp_path):
-    size = 32
-    torch.manual_seed(0)
-    spec = NetworkSpec(backbone=backbone, classes=CLASSES, preprocess=PreprocessConfig(size=size))
-    network = build_network(spec).eval()
+def test_a_network_of_this_family_predicts_in_onnx_what_it_predicts_in_torch(backbone):
+    network = family_network(backbone)
     images = random_images(12)
-    features = map_images(network.features, images, torch.device("cpu")).numpy()
-    gaussians = fit_domains({"a": features[:6], "b": features[6:]})
-    graph = export_onnx([network], GraphSpec(1.5, size, CLASSES, (gaussians,)), tmp_path / "model.onnx")
-    session, _ = open_session(tmp_path / "model.onnx", num_threads=1)
+    session, _ = open_session(family_graph(backbone), num_threads=1)
     found = run_session(session, images)
-    check_outputs(found, run_torch(graph, images), 1e-4)
+    check_outputs(found, run_torch(ServedGraph([network], family_spec(network)).eval(), images), 1e-4)
     assert np.array_equal(run_session(session, images[:1]).logits, found.logits[:1])

@@ -3,17 +3,14 @@ import logging
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from oodtune.bundle import open_session, run_session
-from oodtune.config import PreprocessConfig
-from oodtune.export.domains import fit_domains
 from oodtune.export.half import convert_half
-from oodtune.export.onnx import GraphSpec, export_onnx
 from oodtune.export.quantise import draw_calibration, quantise
-from oodtune.model.network import build_network
-from oodtune.trial import NetworkSpec
-from tests.unit.tiny_bundle import CLASSES, DOMAINS, SIZE, domain_images, random_images
+from tests.fixtures.family_graphs import family_graph
+from tests.unit.tiny_bundle import DOMAINS, domain_images, random_images
+
+pytestmark = pytest.mark.xdist_group("quantise")  # a graph of each family, made once
 
 FAMILIES = ("test_resnet", "test_convnext", "test_vit")
 CALIBRATION = np.concatenate([domain_images(domain) for domain in DOMAINS])
@@ -21,24 +18,13 @@ SEEN = np.concatenate([domain_images(domain, seed=1) for domain in DOMAINS])
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def fp32(request, tmp_path_factory):
-    """A graph of an untrained network of timm."""
-    torch.manual_seed(0)
-    spec = NetworkSpec(backbone=request.param, classes=CLASSES, preprocess=PreprocessConfig(size=SIZE))
-    network = build_network(spec).eval()
-    with torch.no_grad():
-        features = {
-            domain: network.features(torch.from_numpy(domain_images(domain)).permute(0, 3, 1, 2).float()).numpy()
-            for domain in DOMAINS
-        }
-    path = tmp_path_factory.mktemp("fp32") / "model.onnx"
-    export_onnx([network], GraphSpec(1.0, SIZE, CLASSES, (fit_domains(features),), {"model": "a"}), path)
-    return path
+def fp32(request):
+    return family_graph(request.param)
 
 
 @pytest.fixture(scope="module")
-def int8(fp32):
-    path = fp32.with_name("int8.onnx")
+def int8(fp32, tmp_path_factory):
+    path = tmp_path_factory.mktemp("int8") / "int8.onnx"
     quantise(fp32, CALIBRATION, path)
     return path
 
@@ -86,17 +72,17 @@ def test_int8_is_smaller_and_keeps_the_lineage(fp32, int8):
     assert (facts["model"], facts["precision"]) == ("a", "int8")
 
 
-def test_quantising_says_nothing_and_gives_the_same_bytes_each_time(fp32, int8, capfd):
+def test_quantising_says_nothing_and_gives_the_same_bytes_each_time(fp32, int8, tmp_path, capfd):
     handlers = list(logging.root.handlers)
-    quantise(fp32, CALIBRATION, fp32.with_name("again.onnx"))
-    assert fp32.with_name("again.onnx").read_bytes() == int8.read_bytes()
+    quantise(fp32, CALIBRATION, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == int8.read_bytes()
     assert capfd.readouterr() == ("", "")
     assert logging.root.handlers == handlers
 
 
-def test_fp16_predicts_what_fp32_does_to_a_hundredth_of_the_spread_of_logits(fp32):
-    convert_half(fp32, CALIBRATION, fp32.with_name("fp16.onnx"))
-    found, expected = run(fp32.with_name("fp16.onnx")).logits, run(fp32).logits
+def test_fp16_predicts_what_fp32_does_to_a_hundredth_of_the_spread_of_logits(fp32, tmp_path):
+    convert_half(fp32, CALIBRATION, tmp_path / "fp16.onnx")
+    found, expected = run(tmp_path / "fp16.onnx").logits, run(fp32).logits
     assert np.abs(found - expected).max() < 0.01 * expected.std()
 
 

@@ -28,6 +28,8 @@ from oodtune.stages.export_lineage import without_paths
 from oodtune.stages.model_weights import find_weights
 from oodtune.trial import NetworkSpec, TrialRecord, plan_trials
 
+pytestmark = pytest.mark.xdist_group("export")  # a bundle of each kind, made once
+
 DOMAINS = ("photo", "sketch", "clay")
 CLASSES = ("cat", "dog", "tree")
 TARGET = "sketch"

@@ -12,6 +12,8 @@ from oodtune.train.loop import Surroundings
 from oodtune.train.ranks import Ranks
 from tests.fixtures.toy_training import CONFIG, PLAIN, ToySource, draw_images, equal, make_network, train_toy
 
+pytestmark = pytest.mark.xdist_group("forward")  # groups begin first: a long test alone would be the last to end
+
 ALONE = Ranks(torch.device("cpu"))
 
 
