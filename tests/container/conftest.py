@@ -35,14 +35,14 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
     found = Builder(store_dir, BASE)
     base_dir = store_dir / "base"
     base_dir.mkdir()
-    shutil.copy(_make_base(), base_dir / "base.tar")
     (base_dir / "Dockerfile").write_text("FROM scratch\nADD base.tar /\nENV PATH=/usr/sbin:/usr/bin:/sbin:/bin\n")
     try:
+        shutil.copy(_make_base(), base_dir / "base.tar")
         found.buildah("build", "--isolation", "chroot", "--tag", BASE, str(base_dir))
-        found.buildah("run", "--isolation", "chroot", found.container(BASE), "--", "true")
+        found.run(found.container(BASE), "apt-get", "update")
     except CommandError as error:
         shutil.rmtree(store_dir, ignore_errors=True)
-        pytest.skip(f"buildah cannot build or run here: {str(error)[-300:]}")
+        pytest.skip(f"no image can be built here: {str(error)[-300:]}")
     shutil.rmtree(base_dir)
     yield found
     found.buildah("rm", "--all")
