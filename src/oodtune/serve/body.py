@@ -1,7 +1,6 @@
 """Bodies of requests: read within limits of size, time and of what all of them together hold in memory."""
 
 import asyncio
-import sys
 import zlib
 from collections.abc import Iterator
 from typing import Final, Protocol
@@ -16,7 +15,9 @@ WHOLE: Final = "oodtune.body_is_whole"
 """In a request's scope: its body has come, and reading it waits for nobody."""
 _PIECE_BYTES: Final = 256 * 1024
 """Decompressed at once: other requests are heard after each."""
-_POINTER_BYTES: Final = 8
+_SMALL_BYTES: Final = 512
+_OBJECT_BYTES: Final = 48
+"""What Python adds to a piece, and its place in a list."""
 _WINDOWS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Content-Encoding -> what zlib calls it."""
 
@@ -27,7 +28,7 @@ class BodyReader:
 
     def __init__(self, max_bytes: int, max_total_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._free_bytes = max(max_bytes, max_total_bytes) + _PIECE_BYTES  # the largest fits, with what Python adds
+        self._free_bytes = max(max_bytes, max_total_bytes)
 
     def read(self, request: Request) -> "_Held":
         """Return a context that yields the body, decompressed; it counts as held until the block ends.
@@ -78,7 +79,7 @@ class BodyReader:
 
     def _take(self, piece: bytes) -> int:
         """Return what it costs to hold `piece`: of a body that trickles in, most is not what was sent."""
-        num_bytes = sys.getsizeof(piece) + _POINTER_BYTES
+        num_bytes = len(piece) if len(piece) >= _SMALL_BYTES else _OBJECT_BYTES + len(piece)
         if num_bytes > self._free_bytes:
             raise RefusedError("overloaded", "too many large requests at once; try again in a second", 1)
         self._free_bytes -= num_bytes
@@ -96,7 +97,7 @@ class _Held:
         self._bodies, self._request = bodies, request
         self.pieces: list[bytes] = []
         self.num_bytes = 0
-        """What they take, with what Python adds."""
+        """What they take, with what Python adds to small ones."""
 
     async def __aenter__(self) -> bytes:
         try:
