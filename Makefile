@@ -43,7 +43,7 @@ check: $(READY)  ## lint, types, import rules
 images:  ## build serve, serve-gpu and train with docker, podman or buildah: IMAGES="serve train" PUSH=registry.example.com/team
 	@docker/build.sh $(IMAGES) $(if $(PUSH),--push $(PUSH))
 
-sbom: $(READY)  ## what is in the images: CycloneDX, and licences held against docker/licences.toml, in artifacts/sbom/
+sbom: $(READY)  ## Python packages of the images: CycloneDX, and licences held against docker/licences.toml, in artifacts/sbom/
 	@$(RUN) docker/sbom.sh
 
 deploy: $(READY)  ## apply an overlay to a cluster: OVERLAY=cpu IMAGE=NAME@sha256:... NAMESPACE=...

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What is in the images: a CycloneDX file for each lock, and the licences of what serves, held against licences.toml.
+# The Python packages of the images: a CycloneDX file for each lock, and the licences of what serves on CPUs, held against
+# licences.toml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -154,4 +154,4 @@ def test_a_wrong_call_of_the_build_is_one_line_and_exit_code_2(arguments: list[s
 def test_the_folder_of_dockerfiles_hides_no_package() -> None:
     code = "import docker; print(docker.__file__)"
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, capture_output=True, text=True, check=False)
-    assert "site-packages" in result.stdout or "No module named" in result.stderr or result.stdout.strip() == "None"
+    assert "site-packages" in result.stdout  # kfp would take the folder for the package
