@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom
+.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom bench
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ images:  ## build serve, serve-gpu and train with docker, podman or buildah: IMA
 
 sbom: $(READY)  ## Python packages of the images: CycloneDX, and licences held against docker/licences.toml, in artifacts/sbom/
 	@$(RUN) docker/sbom.sh
+
+bench: $(READY)  ## all benchmarks, about an hour on 2 idle cores: ONLY="serve combine" QUICK=1
+	@$(RUN) python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 deploy: $(READY)  ## apply an overlay to a cluster: OVERLAY=cpu IMAGE=NAME@sha256:... NAMESPACE=...
 	@$(RUN) python -m k8s.deploy --overlay $(OVERLAY) $(if $(IMAGE),--image $(IMAGE)) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(CONTEXT),--context $(CONTEXT))

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.augment_rivals import Augmentation, with_kornia, with_torchvision
-from benchmarks.ratio import Contest, Ratio, describe_machine, measure, write_figures
+from benchmarks.figures import describe_machine, write_figures
+from benchmarks.ratio import Contest, Ratio, measure
 from oodtune.config import AugmentConfig, PreprocessConfig, TrainConfig
 from oodtune.data.augment import augment
 from oodtune.model.device import choose_device

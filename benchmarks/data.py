@@ -6,7 +6,6 @@ Prints a line for every ratio and exits with 1 if a target is missed.
 """
 
 import argparse
-import json
 import multiprocessing
 import shutil
 import sys
@@ -18,8 +17,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.figures import describe_machine, write_figures
 from benchmarks.photographs import DOMAINS, draw_photographs
-from benchmarks.ratio import Contest, as_json, describe_machine, measure
+from benchmarks.ratio import Contest, measure
 from oodtune.config import AugmentConfig, DataConfig, PreprocessConfig, TrainConfig
 from oodtune.cpus import count_cpus
 from oodtune.stages import cache, check, prepare
@@ -46,11 +46,7 @@ def main() -> None:
         for contest in contests:
             results.append(measure(contest, options.repeats))
             print(results[-1], flush=True)
-    if options.out is not None:
-        settings = {name: getattr(options, name) for name in ("images", "width", "height", "size", "repeats")}
-        machine = describe_machine("oodtune", "pillow", "torch", "torchvision")
-        figures = {"settings": settings, "machine": machine, "ratios": [as_json(one) for one in results]}
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_figures(options, describe_machine("oodtune", "pillow", "torch", "torchvision"), results)
     sys.exit(0 if all(one.met for one in results) else 1)
 
 

@@ -1,9 +1,9 @@
 """Peak memory of building a cache and of reading random batches from it.
 
-    python benchmarks/memory.py --gigabytes 5
+    python -m benchmarks.memory --gigabytes 5
 
 Private memory (RssAnon) is what a process has of its own. VmHWM counts mapped pages of files, too, which the
-system takes back when it needs the memory.
+system takes back when it needs the memory. Exits with 1 if a target is missed.
 """
 
 import argparse
@@ -15,22 +15,25 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
+from benchmarks.figures import describe_machine, write_figures
+from benchmarks.ratio import Bound
+from benchmarks.settings import write_settings
 from oodtune.artifact import create_artifact
 from oodtune.data.index import IndexRow, Split, write_index
 from oodtune.parallel import map_in_threads
 
-PROJECT_DIR = Path(__file__).parents[1]
 OODTUNE = Path(sys.executable).with_name("oodtune")
 DOMAINS = ("clay", "ink", "oil", "wax")
 CLASSES = ("cat", "dog")
 SIZE = 256
+MOST_MEGABYTES = 160.0
+"""Of its own, for any size of cache: the hard limit of tests/e2e/test_cache.py."""
 
 READ = """
 import sys
@@ -73,11 +76,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=5.0, help="size of the cache")
     parser.add_argument("--batches", type=int, default=300, help="random batches of 96 images to read")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     per_cell = round(options.gigabytes * 1e9 / (SIZE * SIZE * 3 * len(DOMAINS) * len(CLASSES)))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        write_settings(directory)
+        write_settings(directory, preprocess={"size": SIZE})
         started = time.perf_counter()
         write_dataset(directory / "dataset", per_cell)
         num_images = per_cell * len(DOMAINS) * len(CLASSES)
@@ -87,8 +91,23 @@ def main() -> None:
         print(f"cache: {cache_bytes / 1e9:.2f} GB, {num_images / build.seconds:,.0f} images/s on {os.cpu_count()} CPUs")
         show("building", build)
         read = watch([sys.executable, "-c", READ, "cache", str(options.batches)], directory)
-        show("torch alone", Peak(megabytes=read_status((directory / "stdout").read_text())))
+        torch_alone = Peak(megabytes=read_status((directory / "stdout").read_text()))
+        show("torch alone", torch_alone)
         show(f"reading {options.batches} batches", read)
+    peaks = {"building": build, "torch alone": torch_alone, "reading": read}
+    bounds = [
+        Bound("building the cache", build.megabytes["RssAnon"], MOST_MEGABYTES, "MB"),
+        Bound(
+            "reading batches, beyond torch alone",
+            read.megabytes["RssAnon"] - torch_alone.megabytes["RssAnon"],
+            MOST_MEGABYTES,
+            "MB",
+        ),
+    ]
+    print(*bounds, sep="\n", flush=True)
+    machine = describe_machine("oodtune", "torch", "numpy", "pillow")
+    write_figures(options, machine, (), bounds, cache_bytes=cache_bytes, peaks={n: asdict(p) for n, p in peaks.items()})
+    sys.exit(not all(one.met for one in bounds))
 
 
 def show(what: str, peak: Peak) -> None:
@@ -117,12 +136,6 @@ def running(command: Sequence[Path | str], directory: Path, stdout: int) -> Iter
     finally:
         process.kill()
         process.wait()
-
-
-def write_settings(directory: Path) -> None:
-    settings = yaml.safe_load((PROJECT_DIR / "params.yaml").read_text(encoding="utf-8"))
-    settings["preprocess"]["size"] = SIZE
-    (directory / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 def write_dataset(out: Path, per_cell: int) -> None:

@@ -1,15 +1,9 @@
 """Two things timed against each other in one run: their ratio is what a claim of speed may rest on."""
 
-import argparse
-import json
-import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-
-from oodtune.cpus import count_cpus
+from collections.abc import Callable
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,24 @@ class Ratio:
             f"    {_rate(self.per_second_ours):>8}/s {self.ours}\n"
             f"    {_rate(self.per_second_theirs):>8}/s {self.theirs}"
         )
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A figure that must not be exceeded."""
+
+    name: str
+    value: float
+    most: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.most
+
+    def __str__(self) -> str:
+        verdict = "met" if self.met else "MISSED"
+        return f"{self.name}: {self.value:.3g} {self.unit} (wanted at most {self.most:g}: {verdict})"
 
 
 def _rate(per_second: float) -> str:
@@ -76,31 +88,6 @@ def measure(contest: Contest, repeats: int) -> Ratio:
         repeats=repeats,
         target=contest.target,
     )
-
-
-def describe_machine(*packages: str) -> dict[str, object]:
-    """Return what the figures depend on: CPUs, Python, versions."""
-    return {
-        "cpus": count_cpus(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-    }
-
-
-def write_figures(
-    options: argparse.Namespace, machine: dict[str, object], ratios: Sequence[Ratio], **more: object
-) -> None:
-    """Write what was measured, with which `options` and where, to `options.out`; nothing if that is None."""
-    if options.out is None:
-        return
-    settings = {name: str(value) for name, value in sorted(vars(options).items()) if name != "out"}
-    figures = {"settings": settings, "machine": machine, "ratios": [as_json(one) for one in ratios], **more}
-    options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-
-
-def as_json(ratio: Ratio) -> dict[str, object]:
-    return {**asdict(ratio), "met": ratio.met}
 
 
 def _seconds(function: Callable[[], object]) -> float:

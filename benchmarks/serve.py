@@ -18,11 +18,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from benchmarks.ratio import Ratio, describe_machine, write_figures
+from benchmarks.figures import describe_machine, write_figures
+from benchmarks.ratio import Bound, Ratio
 from benchmarks.serve_inputs import PAYLOADS, Payload, Post, draw_jpeg, make_post, write_bundle
 from benchmarks.serve_limit import Limit, Setup
 from benchmarks.serve_load import Open, ideal_p99, run_open_loop, run_wrk
@@ -41,24 +42,6 @@ BATCHES: Final = {96: (1, 4, 8), 224: (1,)}
 """Larger ones cost more per image at 224 px."""
 WARM_UP_S: Final = 1
 READY: Final = Post("/v2/health/ready", {}, b"")
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A figure that must not be exceeded."""
-
-    name: str
-    value: float
-    most: float
-    unit: str
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.most
-
-    def __str__(self) -> str:
-        verdict = "met" if self.met else "MISSED"
-        return f"{self.name}: {self.value:.3g} {self.unit} (wanted at most {self.most:g}: {verdict})"
 
 
 class Bench:
@@ -138,7 +121,7 @@ def main() -> None:
         options,
         describe_machine("onnxruntime", "numpy", "pillow", "starlette", "uvicorn"),
         ratios + peers,
-        bounds=[{**asdict(bound), "met": bound.met} for bound in bounds],
+        bounds,
         latencies=latencies,
     )
     sys.exit(not (all(one.met for one in ratios + peers) and all(one.met for one in bounds)))

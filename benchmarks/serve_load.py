@@ -162,10 +162,6 @@ def main() -> None:
     print(json.dumps({**found, "cpu_s": time.process_time() - begun_s}))
 
 
-if __name__ == "__main__":
-    main()
-
-
 def ideal_p99(load: float, num_workers: int, requests: int = 200_000) -> float:
     """Return p99 of an ideal server's latency in units of its service time: Poisson arrivals at `load`, a share of what
     `num_workers` can do, each request the same work, no other cost (M/D/c, simulated)."""
@@ -177,3 +173,7 @@ def ideal_p99(load: float, num_workers: int, requests: int = 200_000) -> float:
         heapq.heappush(free, begins + 1.0)
         latencies.append(begins + 1.0 - at)
     return statistics.quantiles(latencies, n=100)[98]
+
+
+if __name__ == "__main__":
+    main()

@@ -21,8 +21,9 @@ from time import perf_counter
 
 import torch
 
+from benchmarks.figures import describe_machine, write_figures
 from benchmarks.photographs import CLASSES, DOMAINS, draw_photographs
-from benchmarks.ratio import Contest, Ratio, describe_machine, measure, write_figures
+from benchmarks.ratio import Contest, Ratio, measure
 from oodtune.artifact import open_artifact
 from oodtune.config import (
     AugmentConfig,

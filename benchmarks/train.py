@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.figures import describe_machine, write_figures
 from benchmarks.photographs import DOMAINS, draw_photographs
-from benchmarks.ratio import Contest, Ratio, describe_machine, measure, write_figures
+from benchmarks.ratio import Contest, Ratio, measure
 from benchmarks.train_bench import Bench, Stepper, evaluation_share
 from benchmarks.train_domainbed import SIZE, AsDomainBed, Checkout, import_checkout
 from benchmarks.train_rivals import FromFiles

@@ -1,0 +1,70 @@
+"""`oodtune serve` with one client to 256, each with a connection of its own that asks as soon as it has an answer.
+
+    python -m benchmarks.growth_clients
+
+tf_efficientnet_lite0 at 96 px with random weights, JPEGs, asked by wrk on the same cores. What a client waits for its
+turn grows with the clients, as it must; CPU time and memory of a request must not, and none may fail. Exits with 1 if
+one does; needs `wrk` (apt install wrk).
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.growth import Curve, Growth, conclude, parser
+from benchmarks.ratio import Bound
+from benchmarks.serve_inputs import Post, draw_jpeg, make_post, write_bundle
+from benchmarks.serve_load import run_wrk
+from benchmarks.serve_processes import free_port, running
+
+SIZES = (1, 4, 16, 64, 256)
+SIZE = 96
+BACKBONE = "tf_efficientnet_lite0"
+CONSTANT = 0.1
+"""The most exponent of what must not grow."""
+LINEAR = 1.1
+
+
+def main() -> int:
+    making = parser(__doc__, "clients", SIZES)
+    making.add_argument("--seconds", type=int, default=8, help="with each number of clients (default: %(default)s)")
+    options = making.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk: expected the load generator wrk, found none; apt install wrk")
+    curves = [
+        Curve("answers a second", "1/s"),
+        Curve("CPU time of a request", "ms", most_exponent=CONSTANT),
+        Curve("p50", "ms", most_exponent=LINEAR),
+        Curve("p99", "ms", most_exponent=LINEAR),
+        Curve("memory, the most so far", "MB", most_exponent=CONSTANT),
+    ]
+    with tempfile.TemporaryDirectory(prefix="oodtune-bench-") as name:
+        failed = measure(Path(name), options.sizes, options.seconds, curves)
+    none_failed = Bound("requests that failed", float(failed), 0.0, "requests")
+    growth = Growth("clients", options.sizes, curves)
+    return conclude(options, growth, "onnxruntime", "uvicorn", bounds=[none_failed])
+
+
+def measure(directory: Path, sizes: Sequence[int], seconds: int, curves: Sequence[Curve]) -> int:
+    """Add the values of one server to `curves`; return how many requests failed."""
+    failed, port = 0, free_port()
+    path = write_bundle(directory / "bundle", BACKBONE, SIZE)
+    post = make_post("jpeg", draw_jpeg(SIZE), SIZE)
+    command = [str(Path(sys.executable).with_name("oodtune")), "serve", str(path), "--port", str(port)]
+    with running("oodtune", command, port, Post("/v2/health/ready", {}, b"")) as server:
+        for size in sizes:
+            run_wrk(server, post, size, 1, directory)
+            seen = run_wrk(server, post, size, seconds, directory)
+            failed += seen.failed
+            times = [1e3 * one for one in (seen.speed.cpu_s, seen.p50_s, seen.p99_s)]
+            for curve, value in zip(curves, [seen.speed.per_second, *times, server.megabytes()], strict=True):
+                curve.values.append(value)
+            shown = ", ".join(f"{curve.name} {curve.values[-1]:.4g} {curve.unit}" for curve in curves)
+            print(f"{size} clients: {shown}, failed {seen.failed}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
