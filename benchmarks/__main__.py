@@ -48,7 +48,12 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog="\n".join(
+            ["only if named:", *(f"  {run.name}: needs {run.only_named}" for run in RUNS if run.only_named)]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = ", ".join(run.name for run in RUNS)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"of {names}")

@@ -40,7 +40,12 @@ class Growth:
             return []
         pair = f"from {self.sizes[-2]:,} to {self.sizes[-1]:,} {self.of}"
         return [
-            Bound(f"growth of {curve.name} {pair}", curve.exponent(self.sizes), curve.most_exponent, "exponent")
+            Bound(
+                f"growth of {curve.name}, {curve.unit}, {pair}",
+                curve.exponent(self.sizes),
+                curve.most_exponent,
+                "exponent",
+            )
             for curve in self.curves
             if curve.most_exponent is not None
         ]

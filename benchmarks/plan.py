@@ -21,6 +21,8 @@ class Run:
     """On 2 cores."""
     programs: tuple[str, ...] = ()
     """What it needs beside Python."""
+    only_named: str = ""
+    """Why it runs only if it is named: what must be there. Empty: it always runs."""
 
     def command(self, out: Path, *, quick: bool) -> list[str]:
         """Return the words after `python`."""
@@ -68,6 +70,25 @@ RUNS = (
         (*_QUICK_TRAIN, "--backbone", "resnet10t", "--size", "64"),
         4,
     ),
+    Run(
+        "domainbed-lite0-224",
+        "Training against DomainBed, lite0 at 224 px",
+        "benchmarks.train",
+        (
+            *("--size", "224", "--images", "167", "--compile", "kernels", "--domainbed", "DomainBed"),
+            *("--domainbed-workers", "1", "--domainbed-evaluation"),
+        ),
+        minutes=8,
+        only_named="a checkout of DomainBed in ./DomainBed, with its packages",
+    ),
+    Run(
+        "domainbed-resnet50",
+        "Training against DomainBed, resnet50 at 224 px",
+        "benchmarks.train",
+        ("--backbone", "resnet50", "--size", "224", "--steps", "3", "--domainbed", "DomainBed"),
+        minutes=6,
+        only_named="a checkout of DomainBed in ./DomainBed, with its packages",
+    ),
     Run("augment", "Augmentation", "benchmarks.augment", (), ("--batches", "2", "--repeats", "1"), 1),
     Run(
         "sweep",
@@ -88,6 +109,19 @@ RUNS = (
     Run("evaluate", "Evaluation", "benchmarks.evaluate", (), ("--images", "20", "--repeats", "1"), 3),
     Run("report", "Selection and report", "benchmarks.report", (), ("--images", "200", "--classes", "20"), 1),
     Run("serve", "Serving", "benchmarks.serve", (), ("--quick", "--size", "96"), 10, ("wrk",)),
+    Run(
+        "serve-peers",
+        "Serving, against other servers",
+        "benchmarks.serve",
+        (
+            *("--payload", "jpeg", "--connections", "8", "--open-seconds", "4"),
+            *(word for peer in ("triton", "mosec", "kserve", "litserve", "fastapi") for word in ("--peer", peer)),
+        ),
+        ("--quick", "--size", "96", "--payload", "jpeg", "--connections", "8", "--peer", "fastapi"),
+        minutes=8,
+        programs=("wrk",),
+        only_named="PyPI, for the environments of the other servers in ./peers (3 GB)",
+    ),
     Run("growth-images", "How cost grows with images", "benchmarks.growth_images", (), ("--images", "200", "400"), 5),
     Run("growth-domains", "How cost grows with domains", "benchmarks.growth_domains", (), ("--domains", "3", "4"), 3),
     Run("growth-trials", "How cost grows with trials", "benchmarks.growth_trials", (), ("--trials", "1", "4"), 3),
@@ -108,4 +142,4 @@ def choose(options: argparse.Namespace) -> list[Run]:
     names = {run.name for run in RUNS}
     if unknown := sorted(set(options.only) - names):
         raise ValueError(f"--only: expected names among {', '.join(sorted(names))}, found {', '.join(unknown)}")
-    return [run for run in RUNS if not options.only or run.name in options.only]
+    return [run for run in RUNS if (run.name in options.only if options.only else not run.only_named)]

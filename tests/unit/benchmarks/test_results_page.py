@@ -98,7 +98,9 @@ def test_a_run_that_broke_leaves_its_last_figures(tmp_path: Path, capsys: pytest
     results.mkdir()
     (results / "memory.json").write_text(json.dumps(figures(ratio(1.5))), encoding="utf-8")
     broken = carry_out(Run("memory", "Memory", "benchmarks.memory", ("--no-such-option",)), results, 1, 2, quick=False)
-    lacking = carry_out(Run("serve", "Serving", "benchmarks.serve", programs=("no-such-program",)), results, 2, 2, quick=False)
+    lacking = carry_out(
+        Run("serve", "Serving", "benchmarks.serve", programs=("no-such-program",)), results, 2, 2, quick=False
+    )
     assert broken.trouble == "broke with exit status 2"
     assert lacking.trouble == "needs no-such-program, which is not installed"
     assert json.loads((results / "memory.json").read_bytes())["ratios"][0]["ratio"] == 1.5
