@@ -8,10 +8,10 @@ READY := .venv/.ready
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom bench
+.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom bench e2e
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 env: $(READY)  ## make the environment .venv from the locked requirements
 
@@ -48,6 +48,9 @@ sbom: $(READY)  ## Python packages of the images: CycloneDX, and licences held a
 
 bench: $(READY)  ## all benchmarks, about an hour on 2 idle cores: ONLY="serve combine" QUICK=1
 	@$(RUN) python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+e2e: $(READY)  ## the whole system with processes killed at random, minutes: SEED=7 KILLS=3 WORK=directory to keep
+	@$(RUN) python -m tests.system $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(WORK),--work $(WORK))
 
 deploy: $(READY)  ## apply an overlay to a cluster: OVERLAY=cpu IMAGE=NAME@sha256:... NAMESPACE=...
 	@$(RUN) python -m k8s.deploy --overlay $(OVERLAY) $(if $(IMAGE),--image $(IMAGE)) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(CONTEXT),--context $(CONTEXT))
