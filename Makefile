@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom bench e2e
+.PHONY: help env demo results test test-fast container-test check smoke format lock clean deploy monitoring-demo docs images sbom bench e2e audit wheel coverage
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,16 @@ sbom: $(READY)  ## Python packages of the images: CycloneDX, and licences held a
 
 bench: $(READY)  ## all benchmarks, about an hour on 2 idle cores: ONLY="serve combine" QUICK=1
 	@$(RUN) python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+audit: $(READY)  ## known vulnerabilities of all locked packages, by pip-audit: DUMP=all.zip of OSV where there is no network
+	@$(RUN) python -m requirements.audit $(if $(DUMP),--dump $(DUMP))
+
+wheel: $(READY)  ## the wheel, in dist/: equal bytes from equal sources
+	@$(RUN) SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) hatchling build -t wheel -d dist
+
+coverage: $(READY)  ## lines that the tests run, package by package: ONLY=tests/unit for some
+	@$(RUN) pytest -n 2 --dist loadgroup -m "not network and not container" --cov=oodtune --cov-report= $(ONLY)
+	@$(RUN) python -m tests.coverage_table
 
 e2e: $(READY)  ## the whole system with processes killed at random, minutes: SEED=7 KILLS=3 WORK=directory to keep
 	@$(RUN) python -m tests.system $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(WORK),--work $(WORK))

@@ -8,7 +8,7 @@ usage() {
 usage: docker/build.sh [--engine ENGINE] [--base IMAGE] [--push REGISTRY] [serve] [serve-gpu] [train]
 
 Builds the named images, or all three, with the first of docker, podman and buildah that is installed. Each is tagged
-with its version and commit, as oodtune-serve:0.1.0-1a2b3c4; train also with the version alone, which pipelines run
+with its version and commit, as oodtune-serve:1.2.3-1a2b3c4; train also with the version alone, which pipelines run
 unless they are given another.
 
   --engine ENGINE   docker, podman or buildah

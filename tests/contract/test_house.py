@@ -1,11 +1,14 @@
 """The rules of the house that no linter knows."""
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 PROJECT_DIR = Path(__file__).parents[2]
 MAX_LINES = 300
@@ -74,3 +77,64 @@ def test_importing_a_module_loads_nothing_that_it_must_not(module: str, forbidde
     code = f"import sys, {module}; print([name for name in {forbidden!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+MAX_FUNCTION_LINES = 40
+LONG_FUNCTIONS = {
+    "src/oodtune/serve/metrics.py:__init__": "one statement for each metric, in the order of the page",
+    "src/oodtune/serve/openapi/schemas.py:_requests": "one literal: the schema of a request",
+    "pipelines/retrain.py:build_retrain": "kfp takes a pipeline's parameters from one function's signature",
+    "pipelines/sweep.py:build_sweep": "kfp takes a pipeline's parameters from one function's signature",
+}
+"""Where -> why it is longer."""
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the lines of a function's statements: without its signature, which lists arguments, and its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def test_no_function_is_over_40_lines_without_a_reason() -> None:
+    sizes: dict[str, int] = {}
+    for path in tracked_files():
+        if path.suffix != ".py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                sizes[f"{path.relative_to(PROJECT_DIR)}:{node.name}"] = body_lines(node)
+    assert {name: size for name, size in sizes.items() if size > MAX_FUNCTION_LINES} == {
+        name: sizes[name] for name in LONG_FUNCTIONS
+    }
+
+
+def test_every_warning_is_an_error() -> None:
+    settings = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert settings["pytest"]["ini_options"]["filterwarnings"] == ["error"]
+    assert settings["mypy"]["strict"] is True
+
+
+def test_every_option_of_a_command_is_read() -> None:
+    """A parameter of a command that its function never reads is a promise that nobody keeps."""
+    dead = []
+    for path in sorted((PROJECT_DIR / "src/oodtune/cli").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef):
+                read = {one.id for body in node.body for one in ast.walk(body) if isinstance(one, ast.Name)}
+                named = [one.arg for one in (*node.args.args, *node.args.kwonlyargs) if not one.arg.startswith("_")]
+                dead += [f"{path.name}: {node.name}({name})" for name in named if name not in read]
+    assert dead == []
+
+
+def test_every_setting_is_read() -> None:
+    """A key of params.yaml that no code but its own section names is a dead option."""
+    settings = yaml.safe_load((PROJECT_DIR / "params.yaml").read_text(encoding="utf-8"))
+    texts = [path.read_text(encoding="utf-8") for path in tracked_files() if is_code_that_reads(path)]
+    read = set(re.findall(r"\.(\w+)", "\n".join(texts)))
+    keys = {key for section, keys in settings.items() if section != "methods" for key in keys}
+    assert sorted(keys - read) == []
+
+
+def is_code_that_reads(path: Path) -> bool:
+    name = path.relative_to(PROJECT_DIR).as_posix()
+    return path.suffix == ".py" and name.startswith(("src/", "pipelines/", "components/"))

@@ -30,16 +30,6 @@ def make_page(scores: list[Score], classes: tuple[str, ...] = CLASSES) -> Page:
     picks = make_picks(scores)
     winner = next(score for score in scores if score.model.row == "large_dropout")
     target = winner.model.target_domain
-    choice = Choice(
-        target_domain=target,
-        rule="source_out_split",
-        winner=winner.model,
-        temperature=1.25,
-        iid=winner.iid,
-        ood=winner.ood,
-        picks={target: Pick.model_validate(pick) for target, pick in picks.items()},
-        reasons=("It was best.",),
-    )
     trials = [score.model for score in scores if score.model.kind == "trial"]
     curves = [Curve(one.name, one.target_domain, one.row, 10, ((0, 0.5), (10, 0.8))) for one in trials]
     judged = {domain: make_judged(seed, domain == target) for seed, domain in enumerate(("known", target))}
@@ -53,7 +43,7 @@ def make_page(scores: list[Score], classes: tuple[str, ...] = CLASSES) -> Page:
     )
     return Page(
         title="A report",
-        choice=choice,
+        choice=make_choice(scores, winner),
         table=lodo_table(scores, picks),
         differences=difference_table(scores, picks),
         styles=styles,
@@ -71,6 +61,20 @@ def make_page(scores: list[Score], classes: tuple[str, ...] = CLASSES) -> Page:
         origins=[Origin("cache", "cache", "ab" * 32)],
         missing=(),
         version="1.2.3",
+    )
+
+
+def make_choice(scores: list[Score], winner: Score) -> Choice:
+    target = winner.model.target_domain
+    return Choice(
+        target_domain=target,
+        rule="source_out_split",
+        winner=winner.model,
+        temperature=1.25,
+        iid=winner.iid,
+        ood=winner.ood,
+        picks={target: Pick.model_validate(pick) for target, pick in make_picks(scores).items()},
+        reasons=("It was best.",),
     )
 
 
