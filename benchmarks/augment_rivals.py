@@ -53,6 +53,7 @@ def with_kornia(size: int, device: torch.device) -> Augmentation:
 
     def augment(images: Tensor) -> Tensor:
         pixels = images.permute(0, 3, 1, 2).float() / 255.0
-        return (255.0 * transform(pixels)).contiguous(memory_format=torch.channels_last)
+        augmented: Tensor = 255.0 * transform(pixels)
+        return augmented.contiguous(memory_format=torch.channels_last)
 
     return augment

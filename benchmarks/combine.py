@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.figures import describe_machine, write_figures
 from benchmarks.memory import read_status, watch
-from benchmarks.ratio import Bound, Contest, measure
+from benchmarks.ratio import Bound, Contest, Ratio, measure
 from oodtune.combine.greedy import greedy_soup
 from oodtune.combine.soup import uniform_soup
 from oodtune.model.backbone import create_backbone
@@ -76,7 +76,8 @@ def main() -> None:
         print(*bounds, *ratios, sep="\n", flush=True)
     machine = describe_machine("torch", "safetensors") | {"threads": torch.get_num_threads()}
     write_figures(options, machine, ratios, bounds, state_bytes=state_bytes, memory=[asdict(one) for one in memory])
-    sys.exit(not all(one.met for one in (*bounds, *ratios)))
+    judged: list[Bound | Ratio] = [*bounds, *ratios]
+    sys.exit(not all(one.met for one in judged))
 
 
 def bound(memory: Memory) -> Bound:

@@ -116,7 +116,7 @@ def _read_folder(root: Path, size: int, steps: int) -> None:
 
     decode = Compose([Resize((size, size), InterpolationMode.BICUBIC), PILToTensor()])
     folders = [ImageFolder(str(root / "images" / domain), decode) for domain in DOMAINS[1:]]
-    joined = ConcatDataset(folders)
+    joined: ConcatDataset[object] = ConcatDataset(folders)
     loader = DataLoader(joined, BATCH_PER_DOMAIN * len(folders), shuffle=True, num_workers=count_cpus())
     with _stopping(iter(loader)) as batches:
         for _ in range(min(steps, len(loader))):

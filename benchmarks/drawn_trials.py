@@ -10,7 +10,7 @@ import torch
 from oodtune.artifact import Artifact, create_artifact, open_artifact
 from oodtune.config import AugmentConfig, MethodConfig, PreprocessConfig, SweepConfig, TrainConfig
 from oodtune.data.cache import Cache, open_cache
-from oodtune.data.index import IndexRow, write_index
+from oodtune.data.index import IndexRow, Split, write_index
 from oodtune.model.network import build_network
 from oodtune.model.weights import save_weights
 from oodtune.stages.train import Params as TrainParams
@@ -20,6 +20,7 @@ CLASSES = tuple(f"class{place}" for place in range(7))
 DROPOUTS = {"plain": 0.0, "large_dropout": 0.9}
 _NOISE = 0.01
 _STEPS = 300
+_SPLITS: tuple[Split, ...] = ("out", "in", "in", "in", "in")
 
 
 def write_cache(path: Path, domains: Sequence[str], size: int, images_per_domain: int) -> Cache:
@@ -28,7 +29,7 @@ def write_cache(path: Path, domains: Sequence[str], size: int, images_per_domain
         IndexRow(f"{domain}/{CLASSES[i % len(CLASSES)]}/{i:05}.png", domain, CLASSES[i % len(CLASSES)], split)
         for domain in domains
         for i in range(images_per_domain)
-        for split in [("out" if i % 5 == 0 else "in")]
+        for split in [_SPLITS[i % len(_SPLITS)]]
     ]
     rows.sort()
     random = np.random.default_rng(0)

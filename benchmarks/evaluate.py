@@ -26,7 +26,7 @@ import torch
 from benchmarks.drawn_trials import network_spec, write_cache, write_trials
 from benchmarks.figures import describe_machine, write_figures
 from benchmarks.memory import read_status, watch
-from benchmarks.ratio import Bound, Contest, measure
+from benchmarks.ratio import Bound, Contest, Ratio, measure
 from oodtune.artifact import Artifact, create_artifact, open_artifact
 from oodtune.combine.ensemble import logit_ensemble, probability_ensemble
 from oodtune.combine.soup import uniform_soup
@@ -104,7 +104,8 @@ def main() -> None:
         print(*ratios, sep="\n", flush=True)
     machine = describe_machine("torch", "timm", "numpy") | {"threads": torch.get_num_threads()}
     write_figures(options, machine, ratios, [bound], memory=[asdict(one) for one in memory])
-    sys.exit(not all(one.met for one in (bound, *ratios)))
+    judged: list[Bound | Ratio] = [bound, *ratios]
+    sys.exit(not all(one.met for one in judged))
 
 
 def contests(directory: Path) -> list[Contest]:

@@ -20,7 +20,8 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
         return base64.b64decode(request["image"])
 
     def predict(self, jpeg: bytes) -> list[float]:
-        return self.predictor.predict([jpeg])[0]
+        (probabilities,) = self.predictor.predict([jpeg])
+        return list(probabilities)
 
     def encode_response(self, output: list[float]) -> dict[str, list[float]]:
         return {"probabilities": output}

@@ -28,7 +28,7 @@ def report(
         predictions=predictions.path,
         selection=selection.path,
         out=out.path,
-        params=shown.report.Params.from_json(params),
+        params=shown.Params.from_json(params),
         page=page.path,
         table=table.path,
         metrics=metrics.log_metric,

@@ -22,5 +22,5 @@ def select(
         trials=[trial.path for trial in trials],
         out=out.path,
         members=members.path,
-        params=gate.select.Params.from_json(params),
+        params=gate.Params.from_json(params),
     )

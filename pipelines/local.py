@@ -166,7 +166,7 @@ def _make_whole(cache_dir: Path) -> None:
 def _digest_code() -> str:
     """Return a digest of what the tasks would run: the sources of the package and of the components."""
     files = sorted(Path(oodtune.__file__).parent.rglob("*.py")) + sorted(Path(components.__file__).parent.glob("*.py"))
-    return sha256("".join(hash_files(files)).encode()).hexdigest()[:16]
+    return sha256("".join(filter(None, hash_files(files))).encode()).hexdigest()[:16]
 
 
 def _describe_failure(error: RuntimeError, log: RunLog) -> str:

@@ -12,13 +12,15 @@ from oodtune.stages import select
 from oodtune.stages.trials import expand, open_trials
 from oodtune.trial import trial_of
 
+Params = select.Params
+
 
 def run(
     predictions: Path | str,
     trials: Sequence[Path | str],
     out: Path | str,
     members: Path | str,
-    params: select.Params,
+    params: Params,
 ) -> bool:
     """Write a `selection` artifact as `select.run` does, also where it is refused; return whether it may ship.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from oodtune.stages import report
 
+Params = report.Params
 LogMetric = Callable[[str, float], None]
 LogConfusion = Callable[[list[str], list[list[int]]], None]
 
@@ -17,7 +18,7 @@ def run(
     predictions: Path | str,
     selection: Path | str,
     out: Path | str,
-    params: report.Params,
+    params: Params,
     page: Path | str,
     table: Path | str,
     metrics: LogMetric,
