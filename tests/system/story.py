@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -190,7 +189,7 @@ def lose_servers(world: World, endpoint: Endpoint, known: Sequence[bytes]) -> No
     with Traffic(endpoint.url, known, IN_PASSING, retry_for_s=30).flowing() as traffic:
         for _ in range(world.chaos.num_kills):
             traffic.send(world.chaos.chance.randint(3, 15))
-            ledger.note_kill("oodtune serve", *endpoint.kill())
+            ledger.note_kill("oodtune serve", endpoint.kill(), "clients ask 5 times a second")
             endpoint.await_ready()
         traffic.send(10)
     ledger.expect(not traffic.failed, "clients that ask again got all answers", f"{traffic.tried_again} asked again")
@@ -198,9 +197,10 @@ def lose_servers(world: World, endpoint: Endpoint, known: Sequence[bytes]) -> No
     ledger.survived("every answer, of the same version")
     ledger.begin("the registry is killed")
     with Traffic(endpoint.url, known, IN_PASSING).flowing() as traffic:
-        traffic.send(5)
+        begun_s = time.monotonic()
+        traffic.send(world.chaos.chance.randint(3, 10))
         world.store.kill()
-        ledger.note_kill("the S3 service", 0.0, "the endpoint asks it every second")
+        ledger.note_kill("the S3 service", time.monotonic() - begun_s, "the endpoint asks it every second")
         traffic.send(25)
         world.store.start()
         traffic.send(15)
@@ -244,17 +244,12 @@ def settle(world: World, endpoint: Endpoint, prometheus: Prometheus) -> None:
     bundle = fetch_bundle(f"{REGISTRY}/model", world.work / "pulled", world.store.s3.endpoint_url)
     domains = json.loads((bundle / "domains.json").read_text(encoding="utf-8"))["domains"]
     ledger.expect(NEW in domains, "the new model was trained on the new domain", ", ".join(domains))
-    newest = max(
-        (world.work / "project/outputs").glob("*/*/prepare/out/manifest.json"), key=lambda p: p.stat().st_mtime
-    )
-    known = read_streams(None, None, newest.parent, bundle).in_domain
+    known = read_streams(None, None, world.kubeflow.newest_dataset(), bundle).in_domain
     with Traffic(endpoint.url, known, PER_SECOND).flowing() as traffic:
         traffic.send(6 * len(known))
         _await(lambda: not prometheus.query(DRIFT), "the drift alert to end")
     ledger.expect(not traffic.failed, "every request was answered", f"{len(traffic.answers)} of old and new domains")
     ledger.expect(not prometheus.query(DRIFT), "no drift alert", f"PSI {prometheus.value(PSI):.2f}")
-    left = subprocess.run(["pgrep", "-f", str(world.work)], capture_output=True, text=True, check=False).stdout.split()
-    ledger.say(f"   processes of this run before it ends: {len(left)}")
 
 
 def _gain(ended: Command) -> str:
