@@ -2,15 +2,14 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
 from tests.fixtures.documented import training
+from tests.fixtures.documented.machine import STORIES as MACHINE
 from tests.fixtures.documented.project import run_stages, write_project
 from tests.fixtures.documented.run import run_story
 from tests.fixtures.documented.serving import STORIES as SERVING
-from tests.fixtures.documented.machine import STORIES as MACHINE
 from tests.fixtures.documented.shell import Shell
 from tests.fixtures.kubeflow import StubbedKubeflow, run_of, stub_kubeflow, task
 from tests.fixtures.manifests import needs_kubectl
