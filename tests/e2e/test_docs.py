@@ -1,6 +1,7 @@
-"""What docs/data.md tells a reader to do works, word for word."""
+"""What docs/data.md tells a reader to do works, word for word. Commands of other pages: test_docs_commands.py."""
 
 import csv
+import os
 import re
 import subprocess
 import textwrap
@@ -15,7 +16,10 @@ from PIL import Image
 
 from oodtune.artifact import Artifact, open_artifact
 from oodtune.data.index import read_index
-from tests.fixtures.s3 import BUCKET, S3, draw_images, serve_s3
+from tests.fixtures.documented.data import IN_DVC_ON_S3
+from tests.fixtures.documented.run import run_story
+from tests.fixtures.documented.shell import Shell
+from tests.fixtures.s3 import S3, draw_images, serve_s3
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("docs")]
 
@@ -122,23 +126,19 @@ def write_parquet(table: Path, out: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.csv.read_csv(table), out)
 
 
-def test_version_it_with_dvc_on_s3(project: Path, tmp_path: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    for role in ("AUTHOR", "COMMITTER"):  # the reader has told git who they are
-        monkeypatch.setenv(f"GIT_{role}_NAME", "reader")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "reader@localhost")
+def test_version_it_with_dvc_on_s3(project: Path, tmp_path: Path, s3: S3) -> None:
     images_dir, server_dir = tmp_path / "images", tmp_path / "images.git"
     draw_domains(images_dir / "data")
     run(f"git init --bare {server_dir}", tmp_path)
-    of_the_git_server = {"https://git.example.com/images.git": f"file://{server_dir}"}
-    of_the_s3_service = {"s3://my-bucket": f"s3://{BUCKET}", "https://s3.example.com": s3.endpoint_url}
-    heading = "Version it with DVC on S3"
-    page = replace_all(read_block(heading, "console"), of_the_git_server | of_the_s3_service)
-    commands = [line.removeprefix("$ ") for line in page.splitlines()]
-    commands.remove("pip install 'oodtune[data]'")
-    assert len(commands) == 8
-    for command in commands:
-        run(command, images_dir)
-    write_params(project, replace_all(read_block(heading, "yaml"), of_the_git_server))
+    reader = {
+        f"GIT_{role}_{what}": "reader@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    s3.client().create_bucket(Bucket="my-bucket")
+    addresses = {"git": f"file://{server_dir}", "s3": s3.endpoint_url, "checkout": str(PROJECT_DIR)}
+    with Shell(images_dir, {**os.environ, **reader}) as shell:
+        run_story(shell, IN_DVC_ON_S3, addresses)
+    of_the_git_server = {"https://git.example.com/images.git": addresses["git"]}
+    write_params(project, replace_all(read_block("Version it with DVC on S3", "yaml"), of_the_git_server))
     dataset = prepare(project)
     assert ids_of(dataset) == IDS
     for name in IDS:

@@ -17,6 +17,9 @@ BATCH: Final = 32
 LOOSER: Final = {"domain_distances": 10.0}
 """Factor of the tolerance by output: a distance divides features by the small deviations that they have within a
 domain, and multiplies their rounding errors by as much."""
+SCALED_AS: Final = {"energy": "logits"}
+"""The output whose spread scales the tolerance, where it is not the output's own: energy, a log-sum-exp, moves by as
+much as the logit that moves most, and spreads less than they do."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def check_parity(
     """
     assert found.shape == expected.shape
     assert len(expected) > 0
-    close = _compare(found, expected, tolerance)
+    close = _compare(found, expected, tolerance, expected)
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
     if not _is_close(close) or agreement < 1.0:
         raise ParityError(
@@ -86,11 +89,13 @@ def check_outputs(
 ) -> dict[str, Closeness]:
     """Compare every output of the exported graph with torch's, of the same images; returns them by name.
 
-    `tolerance` as in `check_parity`, times LOOSER. Raises ParityError if any value differs by more or is not finite.
+    `tolerance` as in `check_parity`, times LOOSER, in units of the spread that SCALED_AS
+    names. Raises ParityError if any value differs by more or is not finite.
     """
     closeness = {}
     for name, ours, theirs in zip(Outputs._fields, found, expected, strict=True):
-        close = _compare(ours, theirs, tolerance * LOOSER.get(name, 1.0))
+        scale = getattr(expected, SCALED_AS.get(name, name))
+        close = _compare(ours, theirs, tolerance * LOOSER.get(name, 1.0), scale)
         if not _is_close(close):
             raise ParityError(
                 f"{what}: expected {name} within {close.allowed:.3g} of torch's for all {len(theirs)} images, found a "
@@ -111,9 +116,15 @@ def merge_parities(parities: Sequence[Parity]) -> dict[str, Any]:
     }
 
 
-def _compare(found: npt.NDArray[np.floating], expected: npt.NDArray[np.floating], tolerance: float) -> Closeness:
+def _compare(
+    found: npt.NDArray[np.floating],
+    expected: npt.NDArray[np.floating],
+    tolerance: float,
+    scale: npt.NDArray[np.floating],
+) -> Closeness:
+    """Compare with a tolerance in units of the standard deviation of `scale` where that exceeds 1."""
     difference = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max()
-    allowed = tolerance * max(1.0, float(expected.astype(np.float64).std()))
+    allowed = tolerance * max(1.0, float(scale.astype(np.float64).std()))
     return Closeness(float(difference), allowed)
 
 

@@ -71,6 +71,16 @@ def test_each_output_of_the_graph_is_compared_with_that_of_torch(found, name):
         check_outputs(altered, found, 1e-4)
 
 
+def test_energy_may_differ_by_as_much_as_the_logits_that_it_is_made_of() -> None:
+    logits = np.array([[300.0, -300.0], [-300.0, 300.0]], np.float32)  # energy is -300 for both: no spread of its own
+    expected = Outputs(logits, np.eye(2, dtype=np.float32), np.float32([-300, -300]), np.ones((2, 1), np.float32))
+    moved = expected._replace(logits=logits + np.float32(0.02), energy=expected.energy - np.float32(0.02))
+    closeness = check_outputs(moved, expected, 1e-4)
+    assert closeness["energy"].allowed == closeness["logits"].allowed == pytest.approx(0.03)
+    with pytest.raises(ParityError, match=r"expected energy within 0\.03 "):
+        check_outputs(expected._replace(energy=expected.energy - np.float32(0.04)), expected, 1e-4)
+
+
 def test_merged_parity_is_that_of_all_images():
     merged = merge_parities([Parity(30, 1e-6, 1e-4, 1.0), Parity(10, 2e-6, 1e-4, 0.5)])
     assert merged == {"num_images": 40, "max_abs_difference": 2e-6, "top1_agreement": 0.875}
