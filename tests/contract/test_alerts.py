@@ -1,5 +1,6 @@
 """Alert rules: promtool shows that each fires when it must; what they name exists; docs/operations.md explains each."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -81,7 +82,8 @@ def kustomize(directory: Path) -> str:
 
 
 def _output(*command: str, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    env = os.environ | {"GOGC": "400"}  # it ends soon: collecting garbage is a fifth of promtool's time
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
