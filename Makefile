@@ -83,7 +83,7 @@ $(UV):
 $(READY): requirements/dev.txt pyproject.toml | $(UV)
 	@echo "making .venv (about 6 GB, mostly torch)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 

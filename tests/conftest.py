@@ -5,7 +5,6 @@ One thread per process: two workers share two cores, and OpenMP collapses when i
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that asks a hub must fail at once, here and everywhere
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-if sys.dont_write_bytecode:  # then every process compiles torch, timm and DVC from source: seconds, over and over
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")  # none beside the sources
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, every process compiles our sources anew
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session", autouse=True)

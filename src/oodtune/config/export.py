@@ -10,7 +10,7 @@ ReducedPrecision = Literal["fp16", "int8"]
 
 
 class ExportConfig(Section):
-    max_abs_difference: Annotated[float, Field(gt=0.0)] = 0.0001
+    max_abs_difference: Annotated[float, Field(gt=0.0)] = 0.0005
     """Largest difference of any logit between torch and ONNX Runtime that export accepts, in units of the logits'
     standard deviation where that exceeds 1."""
     allow_oracle: bool = False
