@@ -96,7 +96,7 @@ def conclude(ended: list[Ended], directory: Path) -> int:
     for miss in misses:
         reason = miss.reason or "nobody has said why: benchmarks/misses.toml is the place"
         print(f"MISSED {miss.benchmark}: {miss.figure}: {miss.found}, wanted {miss.wanted}\n    {reason}")
-    print(f"{len(misses)} targets missed; {(directory / PAGE).relative_to(PROJECT_DIR)} has all figures")
+    print(f"{len(misses)} targets missed; all figures are in {directory.name}/{PAGE}")
     return 1 if misses or any(one.trouble for one in ended) else 0
 
 
