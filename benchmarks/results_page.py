@@ -83,7 +83,7 @@ def _judged(figures: Figures) -> Iterator[tuple[str, str, str, bool]]:
     """Yield name, value, target and whether it is met of every figure that has a target."""
     for one in figures["ratios"]:
         yield _ratio_name(one), _ratio(one), f"{one['target']:.2f}", one["met"]
-    for one in figures["bounds"]:
+    for one in figures.get("bounds", []):
         yield one["name"], f"{one['value']:.3g} {one['unit']}", f"≤ {one['most']:g} {one['unit']}", one["met"]
 
 

@@ -27,6 +27,7 @@ from benchmarks.ratio import Bound, Ratio
 from benchmarks.serve_inputs import PAYLOADS, Payload, Post, draw_jpeg, make_post, write_bundle
 from benchmarks.serve_limit import Limit, Setup
 from benchmarks.serve_load import Open, ideal_p99, run_open_loop, run_wrk
+from benchmarks.serve_parts import Parts, parts_between, read_counted
 from benchmarks.serve_peers import PACKAGES, peer_post, running_peer
 from benchmarks.serve_processes import Running, fetch_status, free_port, running
 from oodtune.cpus import count_cpus
@@ -56,6 +57,8 @@ class Bench:
         path = directory / f"{size}.jpg"
         path.write_bytes(self.jpeg)
         self.limit = Limit(self.bundle, path)
+        self.parts: dict[str, Parts] = {}
+        """Name of a ratio -> where the time of our requests went."""
 
     def serve(self) -> AbstractContextManager[Running]:
         port = free_port()
@@ -91,6 +94,14 @@ class Bench:
         print(ratio, flush=True)
         return ratio
 
+    def compare_ours(self, server: Running, post: Post, payload: Payload, connections: int) -> Ratio:
+        """As `compare`, of our server; note where the time went."""
+        before = read_counted(server.port)
+        ratio = self.compare(server, post, payload, connections)
+        self.parts[ratio.name] = parts_between(before, read_counted(server.port), 1 / ratio.per_second_ours)
+        print(self.parts[ratio.name], flush=True)
+        return ratio
+
     def measure_open_loop(self, server: Running) -> tuple[Open, Open]:
         """Return latencies of one client, and of clients that come at LOAD of the raw limit."""
         post = make_post("jpeg", self.jpeg, self.size)
@@ -108,6 +119,7 @@ def main() -> None:
     ratios: list[Ratio] = []
     bounds: list[Bound] = []
     latencies: dict[str, object] = {}
+    parts: dict[str, object] = {}
     peers: list[Ratio] = []
     with tempfile.TemporaryDirectory() as name:
         for size in options.size:
@@ -116,6 +128,7 @@ def main() -> None:
                 ratios += found
                 bounds += limits
                 peers += measure_peers(bench, found)
+                parts |= {name: asdict(one) for name, one in bench.parts.items()}
     print(*bounds, sep="\n", flush=True)
     write_figures(
         options,
@@ -123,6 +136,7 @@ def main() -> None:
         ratios + peers,
         bounds,
         latencies=latencies,
+        parts=parts,
     )
     sys.exit(not (all(one.met for one in ratios + peers) and all(one.met for one in bounds)))
 
@@ -166,7 +180,7 @@ def measure_ours(bench: Bench, latencies: dict[str, object]) -> tuple[list[Ratio
             if (status := fetch_status(server.port, post)) != 200:
                 print(f"{payload}, {size} px: not measured, the server answered {status}", flush=True)
                 continue
-            ratios += [bench.compare(server, post, payload, connections) for connections in options.connections]
+            ratios += [bench.compare_ours(server, post, payload, count) for count in options.connections]
         unloaded, loaded = bench.measure_open_loop(server)
         latencies[f"{size} px"] = {"unloaded": asdict(unloaded), "loaded": asdict(loaded)}
         print(

@@ -3,15 +3,22 @@
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from oodtune.serve.body import WHOLE
 
+CALM_S: Final = 0.1
+"""How long nothing is read from a client whose request was refused for now. One that asks again at once, whatever
+`Retry-After` says, would otherwise take from the workers what it takes to refuse it: with 256 of them, two thirds."""
+
 
 class Connection(HttpToolsProtocol):
     """Head and body of an answer in one write, no round of the loop after it, one timer for all that clients owe."""
+
+    refused: bool = False
+    """The last answer asked the client to come again later."""
 
     _timer: asyncio.TimerHandle | None = None
     """May run longer than it need: what is due is looked up when it ends. A timer for every request costs more."""
@@ -29,15 +36,23 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # such an answer is its head alone
-            self.cycle.transport = _OneWrite(self.cycle, self.transport)  # type: ignore[assignment]
+            self.cycle.transport = _OneWrite(self.cycle, self)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request that is there, or wait for one."""
+        """Go on with the next request that is there, or wait for one: after a refusal, not at once."""
         self.server_state.total_requests += 1
+        if self.refused:
+            self.refused = False
+            self.flow.pause_reading()
+            self.loop.call_later(CALM_S, self._go_on)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -104,14 +119,16 @@ class Connection(HttpToolsProtocol):
 class _OneWrite:
     """The transport as one answer sees it: its head waits for the first of its body."""
 
-    def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
+    def __init__(self, cycle: RequestResponseCycle, connection: Connection) -> None:
         self._cycle = cycle
-        self._transport = transport
+        self._connection = connection
+        self._transport = connection.transport
         self._head: bytes | None = None
 
     def write(self, data: bytes) -> None:
         if self._head is None and self._cycle.response_started:  # before that, it is a "100 Continue"
             self._head = data
+            self._connection.refused = b"\r\nretry-after: " in data
             return
         self._transport.write((self._head or b"") + data)
         if self._head:

@@ -9,7 +9,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from oodtune.serve.body import WHOLE
-from oodtune.serve.connection import Connection
+from oodtune.serve.connection import CALM_S, Connection
 
 KEEP_ALIVE_S = 0.2
 ASK = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
@@ -20,6 +20,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closed = False
+        self.is_read = True
 
     def write(self, data):
         self.written.append(bytes(data))
@@ -31,10 +32,10 @@ class Transport(asyncio.Transport):
         return self.closed
 
     def pause_reading(self):
-        pass
+        self.is_read = False
 
     def resume_reading(self):
-        pass
+        self.is_read = True
 
 
 async def connect(app, **changes) -> tuple[Connection, Transport]:
@@ -53,6 +54,11 @@ async def settle(connection: Connection) -> None:
 async def hello(scope, receive, send) -> None:
     await receive()
     await Response(b"hello")(scope, receive, send)
+
+
+async def refuse(scope, receive, send) -> None:
+    await receive()
+    await Response(b"later", 503, {"Retry-After": "1"})(scope, receive, send)
 
 
 async def stream(scope, receive, send) -> None:
@@ -178,5 +184,48 @@ def test_a_connection_that_is_lost_leaves_no_timer():
         connection.connection_lost(None)
         assert timer.cancelled()
         assert connection._timer_s == math.inf
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("app", "is_read"), [(hello, True), (refuse, False)])
+def test_a_client_that_was_refused_for_now_is_not_read_for_a_while(app, is_read: bool) -> None:
+    async def scenario():
+        connection, transport = await connect(app)
+        connection.data_received(ASK)
+        await settle(connection)
+        assert len(transport.written) == 1, "the refusal itself is at once"
+        assert transport.is_read is is_read
+        await asyncio.sleep(2 * CALM_S)
+        assert transport.is_read
+        connection.data_received(ASK)
+        await settle(connection)
+        assert len(transport.written) == 2
+        connection.connection_lost(None)
+
+    asyncio.run(scenario())
+
+
+def test_requests_sent_ahead_are_answered_after_a_refusal_too() -> None:
+    async def scenario():
+        connection, transport = await connect(refuse)
+        connection.data_received(ASK + ASK)
+        async with asyncio.timeout(20):
+            while len(transport.written) < 2:
+                await asyncio.sleep(0.01)
+        connection.connection_lost(None)
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_goes_away_while_it_is_not_read_is_forgotten() -> None:
+    async def scenario():
+        connection, transport = await connect(refuse)
+        connection.data_received(ASK)
+        await settle(connection)
+        transport.close()
+        connection.connection_lost(None)
+        await asyncio.sleep(2 * CALM_S)
+        assert len(transport.written) == 1
 
     asyncio.run(scenario())
