@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import describe_machine, write_figures
+from benchmarks.memory import OODTUNE, watch
 from benchmarks.ratio import Bound
+
+LINEAR = 1.1
+"""The most exponent of what looks at everything: linear, and a tenth for chance."""
+SLOW = 0.5
+"""The most exponent of memory: far below linear."""
 
 
 @dataclass
@@ -49,6 +55,23 @@ class Growth:
             for curve in self.curves
             if curve.most_exponent is not None
         ]
+
+
+def time_commands(commands: Mapping[str, Sequence[str]], directory: Path) -> dict[str, float]:
+    """Run commands of `oodtune` one after another; return name -> seconds, and "NAME memory" -> MB of its own."""
+    found = {}
+    for name, words in commands.items():
+        peak = watch([OODTUNE, *words], directory)
+        found[name] = peak.seconds
+        found[f"{name} memory"] = peak.megabytes["RssAnon"]
+    return found
+
+
+def add(curves: Mapping[str, Curve], size: int, found: Mapping[str, float]) -> None:
+    """Add what was found at a size to the curves of those names, and print it."""
+    print(f"{size:,}: " + ", ".join(f"{what} {value:.3g}" for what, value in found.items()), flush=True)
+    for what, value in found.items():
+        curves[what].values.append(value)
 
 
 def parser(description: str | None, of: str, sizes: Sequence[int]) -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.growth import Curve, Growth, conclude, parser
+from benchmarks.growth import LINEAR, Curve, Growth, conclude, parser
 from benchmarks.ratio import Bound
 from benchmarks.serve_inputs import Post, draw_jpeg, make_post, write_bundle
 from benchmarks.serve_load import run_wrk
@@ -25,7 +25,6 @@ SIZE = 96
 BACKBONE = "tf_efficientnet_lite0"
 CONSTANT = 0.1
 """The most exponent of what must not grow."""
-LINEAR = 1.1
 
 
 def main() -> int:

@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.growth import Growth, conclude, parser
-from benchmarks.growth_sweep import add, make_curves, measure, write_inputs
+from benchmarks.growth import Growth, add, conclude, parser
+from benchmarks.growth_sweep import make_curves, measure, write_inputs
 from oodtune.config import SweepConfig
 
 SIZES = (3, 6, 12, 24)

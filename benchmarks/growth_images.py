@@ -11,19 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.growth import Curve, Growth, conclude, parser
-from benchmarks.memory import OODTUNE, watch
+from benchmarks.growth import LINEAR, SLOW, Curve, Growth, add, conclude, parser, time_commands
 from benchmarks.photographs import DOMAINS, draw_photographs
 from benchmarks.settings import write_settings
 
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
 SIZE = 64
-LINEAR = 1.1
-"""The most exponent of what looks at every image: linear, and a tenth for chance."""
-SLOW = 0.5
-"""Of memory: far below linear."""
 CONSTANT = 0.2
-"""Of a batch, which is of one size."""
+"""The most exponent of a batch, which is of one size."""
 BATCHES = 50
 
 
@@ -41,9 +36,7 @@ def main() -> int:
     for size in options.sizes:
         with tempfile.TemporaryDirectory(prefix="oodtune-bench-") as name:
             found = measure(Path(name), size)
-        print(f"{size:,} images: " + ", ".join(f"{what} {value:.3g}" for what, value in found.items()), flush=True)
-        for what, value in found.items():
-            curves[what].values.append(value)
+        add(curves, size, found)
     return conclude(options, Growth("images", options.sizes, list(curves.values())), "pillow", "numpy", "torch")
 
 
@@ -56,11 +49,7 @@ def measure(directory: Path, size: int) -> dict[str, float]:
         "prepare": ["prepare", "--out", "dataset"],
         "cache": ["cache", "--dataset", "dataset", "--out", "cache"],
     }
-    found = {}
-    for what, words in commands.items():
-        peak = watch([OODTUNE, *words], directory)
-        found[what] = peak.seconds
-        found[f"{what} memory"] = peak.megabytes["RssAnon"]
+    found = time_commands(commands, directory)
     return found | {"batch": 1e3 * _seconds_of_a_batch(directory / "cache")}
 
 

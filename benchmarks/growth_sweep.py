@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.drawn_trials import network_spec, write_cache, write_trials
-from benchmarks.growth import Curve
-from benchmarks.memory import OODTUNE, watch
+from benchmarks.growth import LINEAR, SLOW, Curve, time_commands
 from benchmarks.settings import write_settings
 from oodtune.artifact import open_artifact
 from oodtune.config import SweepConfig, load_config
@@ -19,22 +18,12 @@ from oodtune.model.weights import save_weights
 from oodtune.stages import init
 
 BACKBONE, SIZE = "resnet10t", 64
-LINEAR = 1.1
-"""The most exponent of time: linear, and a tenth for chance."""
-SLOW = 0.5
-"""The most exponent of memory: far below linear."""
 
 
 def make_curves() -> dict[str, Curve]:
     names = ("combine", "evaluate", "again", "select", "report")
     seconds = {name: Curve(name, "s", most_exponent=LINEAR) for name in names}
     return seconds | {f"{name} memory": Curve(name, "MB", most_exponent=SLOW) for name in names}
-
-
-def add(curves: dict[str, Curve], size: int, found: dict[str, float]) -> None:
-    print(f"{size}: " + ", ".join(f"{what} {value:.3g}" for what, value in found.items()), flush=True)
-    for what, value in found.items():
-        curves[what].values.append(value)
 
 
 def write_inputs(directory: Path, domains: Sequence[str], images_per_domain: int, sweep: SweepConfig) -> None:
@@ -70,9 +59,4 @@ def measure(directory: Path) -> dict[str, float]:
         "select": ["select", *predictions, "--out", "selection"],
         "report": ["report", *cache, *trials, *predictions, *selection, "--out", "report"],
     }
-    found = {}
-    for what, words in commands.items():
-        peak = watch([OODTUNE, *words], directory)
-        found[what] = peak.seconds
-        found[f"{what} memory"] = peak.megabytes["RssAnon"]
-    return found
+    return time_commands(commands, directory)

@@ -115,7 +115,7 @@ def _render_run(run: Run, figures: Figures) -> str:
 
 
 def _render_growth(growth: Figures) -> str:
-    """Return a table: a row for each size, a column for each curve, and the exponents of growth below."""
+    """Return a table: a row for each size, a column for each curve."""
     curves = growth["curves"]
     head = [growth["of"], *(f"{curve['name']}, {curve['unit']}" for curve in curves)]
     rows = [

@@ -10,19 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.fixtures.tracked import tracked_names
+
 PROJECT_DIR = Path(__file__).parents[2]
 MAX_LINES = 300
 
 
 def tracked_files() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT_DIR,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [path for line in listed.stdout.splitlines() if (path := PROJECT_DIR / line).is_file()]
+    return [PROJECT_DIR / name for name in tracked_names()]
 
 
 def test_no_source_file_is_over_300_lines() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import oodtune
+from tests.fixtures.tracked import tracked_names
 from tests.unit.tiny_bundle import encode, random_images, tiny_bundle
 
 pytestmark = pytest.mark.xdist_group("wheel")
@@ -39,21 +40,10 @@ class Installed:
         return subprocess.run(command, cwd=cwd, env=self.environment, capture_output=True, text=True, check=False)
 
 
-def tracked(below: str) -> set[str]:
-    said = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", below],
-        cwd=PROJECT_DIR,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return {line for line in said.stdout.splitlines() if (PROJECT_DIR / line).is_file()}
-
-
 def build(directory: Path, modified_s: int) -> Path:
     """Build from a copy of what git tracks, in a place and with times of its own."""
     for source in SOURCES:
-        for name in tracked(source):
+        for name in tracked_names(source):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT_DIR / name, directory / name)
             os.utime(directory / name, (modified_s, modified_s))
@@ -80,7 +70,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_it_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    package = {name.removeprefix("src/") for name in tracked("src/oodtune")}
+    package = {name.removeprefix("src/") for name in tracked_names("src/oodtune")}
     others = {name for name in names if not name.startswith("oodtune/")}
     assert {name for name in names if name.startswith("oodtune/")} == package
     assert {"oodtune/py.typed", "oodtune/serve/page/index.html", "oodtune/evaluate/page.html.j2"} <= package
@@ -101,7 +91,7 @@ def test_the_version_stands_in_one_place(wheel: Path) -> None:
     assert f"-{oodtune.__version__}-" in wheel.name
     places = [
         name
-        for name in tracked(".")
+        for name in tracked_names(".")
         if name.endswith((".py", ".toml", ".yaml", ".sh", "Dockerfile"))
         and not name.startswith("tests/")
         and re.search(rf"version(__)?\b.*{re.escape(oodtune.__version__)}\b", (PROJECT_DIR / name).read_text("utf-8"))

@@ -30,7 +30,6 @@ class Endpoint:
         write_settings(self._params, tiny_settings(place.directory, serve={"reload_s": RELOAD_S}))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.num_starts = 0
         self._command: Command | None = None
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -72,7 +71,6 @@ class Endpoint:
         words = [BIN / "oodtune", "serve", f"{REGISTRY}/model", "--port", str(self.port), "--params", self._params]
         while not self._stopping.is_set():
             self._command = Command.start(self._place, words)
-            self.num_starts += 1
             while self._command.is_running and not self._stopping.wait(0.05):
                 pass
         if self._command is not None:

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -256,7 +256,7 @@ def _gain(ended: Command) -> str:
     return next((line for line in reversed(ended.lines()) if "compare" in line), "compare: nothing was said")
 
 
-def _await(is_so, what: str, timeout_s: float = 60.0) -> None:  # type: ignore[no-untyped-def]
+def _await(is_so: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not is_so():
         if time.monotonic() > deadline_s:
