@@ -126,13 +126,11 @@ class Engine:
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
         """Return a batch, and whether it is this worker's last.
 
-        It takes this worker's share of what waits; with a `batch_wait_s`, it waits so long for more.
+        It takes what waits: no idle worker is left that could. With a `batch_wait_s`, it waits so long for more.
         """
         jobs = [first]
-        share = math.ceil((1 + len(self._jobs)) / self.num_workers)
-        room = first.model.max_batch if self._batch_wait_s else min(first.model.max_batch, share)
         until_s = time.perf_counter() + self._batch_wait_s
-        while len(jobs) < room:
+        while len(jobs) < first.model.max_batch:
             try:
                 follower = self._jobs.get(until_s)
             except queue.Empty:

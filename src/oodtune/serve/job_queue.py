@@ -1,4 +1,4 @@
-"""The queue between the event loop and its workers: an item wakes one worker, the one that has idled least."""
+"""The queue between the event loop and its workers: an item goes to one idle worker, the one that has idled least."""
 
 import math
 import queue
@@ -15,36 +15,54 @@ class JobQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
-        self._idle: list[threading.Lock] = []
-        """One of each idle worker, held; its release wakes that worker. The last one's caches are the warmest."""
+        self._idle: list[_Idle[T]] = []
+        """The last one's caches are the warmest."""
         self._guard = threading.Lock()
 
     def __len__(self) -> int:
+        """How many items wait: what an idle worker has been handed is that worker's, even before it has woken."""
         return len(self._items)
 
     def put(self, item: T) -> None:
         with self._guard:
-            self._items.append(item)
-            wake = self._idle.pop() if self._idle else None
-        if wake is not None:
-            wake.release()
+            if not self._idle:
+                self._items.append(item)
+                return
+            idle = self._idle.pop()
+        idle.hand(item)
 
     def get(self, until_s: float = math.inf) -> T:
         """Return the next item. Raises queue.Empty if none comes by `until_s`, on the clock of time.perf_counter."""
-        while True:
-            with self._guard:
-                if self._items:
-                    return self._items.popleft()
-                wait_s = until_s - time.perf_counter()
-                if wait_s <= 0:
-                    raise queue.Empty
-                wake = threading.Lock()
-                wake.acquire()
-                self._idle.append(wake)
-            if not wake.acquire(timeout=-1 if wait_s == math.inf else wait_s):
-                self._stay_awake(wake)
-
-    def _stay_awake(self, wake: threading.Lock) -> None:
         with self._guard:
-            if wake in self._idle:  # else `put` has just woken it: there is an item, or another worker has it
-                self._idle.remove(wake)
+            if self._items:
+                return self._items.popleft()
+            wait_s = until_s - time.perf_counter()
+            if wait_s <= 0:
+                raise queue.Empty
+            idle = _Idle[T]()
+            self._idle.append(idle)
+        if not idle.wait(wait_s):
+            with self._guard:
+                if idle in self._idle:  # else `put` is just handing it an item
+                    self._idle.remove(idle)
+                    raise queue.Empty
+            idle.wait(math.inf)
+        return idle.item
+
+
+class _Idle(Generic[T]):
+    """A worker that waits for an item of its own."""
+
+    item: T
+
+    def __init__(self) -> None:
+        self._wake = threading.Lock()
+        self._wake.acquire()
+
+    def hand(self, item: T) -> None:
+        self.item = item
+        self._wake.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether it has been handed one."""
+        return self._wake.acquire(timeout=-1 if seconds == math.inf else seconds)

@@ -3,6 +3,7 @@
 import asyncio
 
 from oodtune.bundle import open_bundle
+from oodtune.serve.engine import Engine
 from tests.unit.serve.inside import BODY, Gate, ask, served, serving
 from tests.unit.tiny_bundle import encode, random_images, tiny_bundle
 
@@ -72,15 +73,41 @@ def test_what_waits_together_runs_together_and_every_client_gets_its_own_answer(
     asyncio.run(scenario())
 
 
-def test_several_workers_share_what_waits():
+async def all_idle(engine: Engine) -> None:
+    while len(engine._jobs._idle) < engine.num_workers:
+        await asyncio.sleep(0.001)
+
+
+def test_a_request_that_finds_an_idle_worker_is_that_worker_s_alone():
     async def scenario():
         gate = Gate(open_bundle(tiny_bundle()).session)
         async with serving(model=served(gate, max_batch=8), workers=2) as client:
-            busy = await ask(client, 2, waiting=0)
-            waiting = await ask(client, 4, waiting=4)
+            await all_idle(client.parts.engine)
+            both = await ask(client, 2, waiting=0)
             gate.opened.set()
-            assert {(await task).status_code for task in (*busy, *waiting)} == {200}
-            assert max(gate.sizes) < 4
+            assert {(await task).status_code for task in both} == {200}
+            assert gate.sizes == [1, 1]
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_while_all_workers_are_busy_is_one_batch_of_the_first_that_is_free():
+    async def scenario():
+        session = open_bundle(tiny_bundle()).session
+        last, first = Gate(session), Gate(session)
+        async with serving(model=served(last), workers=2) as client:
+            await all_idle(client.parts.engine)
+            tasks = await ask(client, 1, waiting=0)
+            assert await asyncio.to_thread(last.entered.wait, 20)
+            client.parts.served.replace(served(first, version="two", max_batch=8))
+            tasks += await ask(client, 1, waiting=0)
+            assert await asyncio.to_thread(first.entered.wait, 20)
+            tasks += await ask(client, 4, waiting=4)
+            first.opened.set()
+            assert [(await task).status_code for task in tasks[1:]] == [200] * 5
+            last.opened.set()
+            assert (await tasks[0]).status_code == 200
+            assert first.sizes == [1, 4]
 
     asyncio.run(scenario())
 

@@ -110,3 +110,16 @@ def test_no_item_is_lost_to_workers_that_wait_a_moment_only():
     done.set()
     join(workers)
     assert sorted(taken) == list(range(1000))
+
+
+def test_what_an_idle_worker_has_been_handed_no_other_can_take():
+    jobs: JobQueue[int] = JobQueue()
+    taken: list[int] = []
+    threads = start(lambda: taken.append(jobs.get()))
+    wait_for_idle(jobs, 1)
+    jobs.put(1)
+    assert len(jobs) == 0
+    with pytest.raises(queue.Empty):
+        jobs.get(time.perf_counter())
+    join(threads)
+    assert taken == [1]
