@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,20 +15,18 @@ import yaml
 
 from oodtune.artifact import open_artifact
 from tests.fixtures.tiny_sweep import PROJECT_DIR, tiny_settings, write_settings
+from tests.fixtures.warm.process import warm_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("dvc-road"), pytest.mark.timeout(600)]
 
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "1",
-    "GIT_CONFIG_GLOBAL": os.devnull,
-}
+
+def environment() -> dict[str, str]:
+    return {**warm_environment(), "GIT_CONFIG_GLOBAL": os.devnull}
 
 
 def run(project: Path, *command: str, code: int = 0) -> str:
     result = subprocess.run(
-        command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False
+        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=500, check=False
     )
     assert result.returncode == code, result.stdout + result.stderr
     return result.stdout + result.stderr
@@ -108,7 +105,7 @@ def test_predict_says_what_is_wrong_with_a_file(project: Path) -> None:
 @pytest.fixture
 def address(project: Path) -> Iterator[str]:
     command = ["oodtune", "serve", "artifacts/bundle", "--params", "params.yaml", "--port", "0"]
-    with subprocess.Popen(command, cwd=project, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=project, env=environment(), stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
         yield line.strip().rpartition(" ")[2]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from oodtune.registry.objects import open_objects
 from oodtune.registry.place import parse_address
 from oodtune.registry.production import read_production
 from tests.fixtures.s3 import BIN, BUCKET, S3, make_repository, serve_s3
+from tests.fixtures.warm.process import warm_bin
 
 pytestmark = [
     pytest.mark.e2e,
@@ -81,10 +83,13 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("cluster")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(sys, "executable", str(warm_bin() / "python"))  # by which kfp starts tasks
     save_random_backbone(directory / "backbone.safetensors")
     with serve_s3(tmp_path_factory.mktemp("s3")) as s3, s3.use_here():
         make_repository(directory / "repository", s3, 6)
         yield Cluster(s3, directory)
+        monkeypatch.undo()
         gc.collect()  # so that what DVC forgot to close is not said in a later test
 
 

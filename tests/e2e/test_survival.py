@@ -1,6 +1,6 @@
 """`oodtune train` in processes that are killed, stopped and short of disk, and ends in the bytes of one left alone.
 
-That one, and those under DVC, are the installed command; the others are forked, which saves their imports.
+That one is the installed command; the others are forked, which saves their imports.
 """
 
 import os
@@ -20,7 +20,7 @@ from oodtune.artifact import open_artifact
 from oodtune.stages import cache, init, prepare
 from oodtune.trial import TrialRecord
 from tests.fixtures.tiny_sweep import tiny_config, tiny_settings, write_settings
-from tests.fixtures.warm_fork import ForkedCommand
+from tests.fixtures.warm.process import WarmCommand, warm_bin
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("survival"), pytest.mark.timeout(600)]
 
@@ -55,8 +55,8 @@ def words(out: str, cache_name: str = "cache", learning_rate: str = "0.0001") ->
     return ["train", "--cache", cache_name, "--init", "init", "--out", out, *trial.split()]
 
 
-def start(project: Path, out: str, cache_name: str = "cache") -> ForkedCommand:
-    return ForkedCommand(words(out, cache_name), project)
+def start(project: Path, out: str, cache_name: str = "cache") -> WarmCommand:
+    return WarmCommand(words(out, cache_name), project)
 
 
 def wait_for(is_running: Callable[[], bool], is_so: Callable[[], bool], pause_s: float = 0.002) -> None:
@@ -96,7 +96,7 @@ def test_a_trial_killed_at_random_moments_ends_in_the_same_bytes(project: Path) 
         process.send_signal(signal.SIGKILL)
         assert process.finish()[0] == -signal.SIGKILL
         assert not (project / "killed").exists()
-    code, lines = start(project, "killed").finish()
+    code, _, lines = start(project, "killed").finish()
     assert code == 0
     assert len(lines) == 1
     assert "found a checkpoint; training goes on after step" in lines[0]
@@ -126,14 +126,14 @@ def test_signals_end_with_a_checkpoint_and_their_codes_and_damage_costs_one_gene
         goal = newest_step(project, "stopped") + 1
         wait_for(process.is_running, lambda goal=goal: newest_step(project, "stopped") >= goal)  # type: ignore[misc]
         process.send_signal(number)
-        found, lines = process.finish()
+        found, _, lines = process.finish()
         assert found == code
         assert lines[-1].startswith(f"stopped: {number.name} after step {newest_step(project, 'stopped')} of {STEPS}; ")
         assert sum(line.startswith("stopped") for line in lines) == 1
     checkpoints = sorted(notes_of(project, "stopped").glob("*-*.safetensors"))
     assert len(checkpoints) == 2
     os.truncate(checkpoints[-1], 1000)
-    code, lines = start(project, "stopped").finish()
+    code, _, lines = start(project, "stopped").finish()
     assert code == 0
     assert len(lines) == 1
     assert lines[0].startswith("warning: ")
@@ -146,7 +146,7 @@ def test_another_trial_at_the_same_place_starts_afresh(project: Path) -> None:
     wait_for(process.is_running, lambda: newest_step(project, "place") > 0)
     process.send_signal(signal.SIGKILL)
     process.finish()
-    code, lines = ForkedCommand(words("place", learning_rate="0.0002"), project).finish()
+    code, _, lines = WarmCommand(words("place", learning_rate="0.0002"), project).finish()
     assert (code, lines) == (0, [])
     assert len((project / "place" / "log.jsonl").read_text().splitlines()) == STEPS // 40 + 1  # and step 0
 
@@ -156,9 +156,9 @@ def test_a_cache_that_vanishes_does_not_harm_the_trial_that_reads_it(project: Pa
     process = start(project, "orphan", "fleeting")
     wait_for(process.is_running, lambda: newest_step(project, "orphan") > 0)
     shutil.rmtree(project / "fleeting")
-    assert process.finish() == (0, [])
+    assert process.finish() == (0, "", [])
     assert_equal_to_whole(project, "orphan")
-    code, lines = start(project, "orphan2", "fleeting").finish()
+    code, _, lines = start(project, "orphan2", "fleeting").finish()
     assert code == 2
     assert len(lines) == 1
     assert "make it with `oodtune cache`" in lines[0]
@@ -169,17 +169,17 @@ def test_a_disk_that_is_full_at_the_end_is_one_line_and_the_next_run_finishes(pr
     settings["train"].update(steps=20, checkpoint_every=30)
     write_settings(project / "short.yaml", settings)
     short = [*words("full"), "--params", "short.yaml"]
-    code, lines = ForkedCommand(short, project, max_file_bytes=500_000).finish()
+    code, _, lines = WarmCommand(short, project, max_file_bytes=500_000).finish()
     assert code == 2
     assert len(lines) == 1
     assert lines[0].startswith("error: full: expected to write a trial there, found: ")
     assert not (project / "full").exists()
-    assert ForkedCommand(short, project).finish() == (0, [])
+    assert WarmCommand(short, project).finish() == (0, "", [])
     open_artifact(project / "full", "trial")
 
 
 def test_ctrl_c_under_dvc_repro_loses_nothing(project: Path) -> None:
-    command = " ".join([str(OODTUNE), *words("repeated")])
+    command = " ".join([str(warm_bin() / "oodtune"), *words("repeated")])
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": {"cmd": command, "outs": ["repeated"]}}}))
     subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=project, env=ENVIRONMENT, check=True)
     repro = subprocess.Popen(

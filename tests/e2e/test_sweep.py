@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +13,13 @@ from oodtune.config import Config
 from oodtune.stages import cache, init, prepare, train
 from oodtune.trial import Trial, plan_trials
 from tests.fixtures.tiny_sweep import tiny_config, tiny_settings, write_settings
+from tests.fixtures.warm.process import WarmCommand
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("sweep"), pytest.mark.timeout(600)]
 
-OODTUNE = Path(sys.executable).with_name("oodtune")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-STEPS = 80
+STEPS = 48
 SECTIONS: dict[str, dict[str, object]] = {
-    "train": {"steps": STEPS, "snapshot_every": 40, "checkpoint_every": 5},
+    "train": {"steps": STEPS, "snapshot_every": 24, "checkpoint_every": 4},
     "sweep": {"target_domains": ["inverted"]},
     "select": {"target_domain": "inverted"},
 }
@@ -48,17 +45,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def start(project: Path, out: str, *options: str) -> subprocess.Popen[str]:
-    words = [str(OODTUNE), "sweep", "--cache", "cache", "--init", "init", "--out", out, "--device", "cpu", *options]
-    return subprocess.Popen(
-        words, cwd=project, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, list[str]]:
-    """Return the exit code, what is on stdout, and the lines on stderr."""
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors.splitlines()
+def start(project: Path, out: str, *options: str) -> WarmCommand:
+    words = ["sweep", "--cache", "cache", "--init", "init", "--out", out, "--device", "cpu", *options]
+    return WarmCommand(words, project, {**os.environ, "COLUMNS": "200"})
 
 
 def newest_step(project: Path, out: str, trial: Trial) -> int:
@@ -73,9 +62,18 @@ def wait_for(is_so: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def children_of(process: subprocess.Popen[str]) -> list[int]:
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    return [int(word) for word in listed.split()]
+def worker_on(project: Path, out: str, trial: Trial) -> int:
+    """Return the process that has the lock of a trial open."""
+    lock = project / out / f".{trial.name}.partial" / "lock"
+    (pid,) = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal() and has_open(path, lock))
+    return pid
+
+
+def has_open(process: Path, file: Path) -> bool:
+    try:
+        return any(os.path.samestat(path.stat(), file.stat()) for path in (process / "fd").iterdir() if path.exists())
+    except OSError:  # it has ended
+        return False
 
 
 def is_running(pid: int) -> bool:
@@ -96,7 +94,7 @@ def assert_equal_to_whole(project: Path, out: str, config: Config) -> None:
 def test_one_process_trains_trials_one_after_another_in_the_bytes_of_train(project: Path, config: Config) -> None:
     process = start(project, "alone")
     first, second = plan_trials(config.sweep)
-    code, output, lines = finish(process)
+    code, output, lines = process.finish()
     assert code == 0, lines
     assert "2 trials: 0 done, 0 to go on with, 2 to begin" in output
     assert output.splitlines()[-1] == "2 of 2 trials are done"
@@ -111,15 +109,15 @@ def test_killed_and_stopped_a_sweep_goes_on_and_ends_in_the_same_bytes(project: 
     trials = plan_trials(config.sweep)
     process = start(project, "hurt", "--concurrency", "2")
     wait_for(lambda: min(newest_step(project, "hurt", trial) for trial in trials) > 0)
-    workers = children_of(process)
-    assert len(workers) == 2
+    workers = [worker_on(project, "hurt", trial) for trial in trials]
+    assert len({process.pid, *workers}) == 3
     os.kill(workers[0], signal.SIGKILL)
     process.kill()
-    finish(process)
+    process.finish()
     wait_for(lambda: not any(map(is_running, workers)))  # the other one noticed
     reached = {trial.name: newest_step(project, "hurt", trial) for trial in trials}
 
-    listed = finish(start(project, "hurt", "--dry-run"))
+    listed = start(project, "hurt", "--dry-run").finish()
     assert listed[0] == 0
     assert "2 trials: 0 done, 2 to go on with, 0 to begin" in listed[1]
     assert listed[2] == []
@@ -128,17 +126,17 @@ def test_killed_and_stopped_a_sweep_goes_on_and_ends_in_the_same_bytes(project: 
     wait_for(lambda: newest_step(project, "hurt", trials[0]) > reached[trials[0].name])
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
-    code, _, lines = finish(process)
+    code, _, lines = process.finish()
     assert code == 143
     assert lines[0] == f"{trials[0].name}: goes on after step {reached[trials[0].name]}"
     assert lines[-1].startswith("stopped: SIGTERM; 0 of 2 trials are done, 1 stopped under way; ")
 
-    code, output, lines = finish(start(project, "hurt"))
+    code, output, lines = start(project, "hurt").finish()
     assert code == 0, lines
     assert_equal_to_whole(project, "hurt", config)
     manifests = [project / "hurt" / trial.name / "manifest.json" for trial in trials]
     before = [path.stat().st_mtime_ns for path in manifests]
-    code, output, lines = finish(start(project, "hurt"))
+    code, output, lines = start(project, "hurt").finish()
     assert (code, lines) == (0, [])
     assert "all 2 trials are done" in output
     assert [path.stat().st_mtime_ns for path in manifests] == before
@@ -151,10 +149,8 @@ def test_a_trial_that_fails_or_is_killed_keeps_no_other_from_being_trained(proje
     bad, victim, other = plan_trials(tiny_config(project, **sections).sweep)
     process = start(project, "failing", "--concurrency", "2", "--params", "failing.yaml")
     wait_for(lambda: newest_step(project, "failing", victim) > 0)
-    partial = project / "failing" / f".{victim.name}.partial"
-    (worker,) = (pid for pid in children_of(process) if holds_lock(pid, partial))
-    os.kill(worker, signal.SIGKILL)
-    code, output, lines = finish(process)
+    os.kill(worker_on(project, "failing", victim), signal.SIGKILL)
+    code, output, lines = process.finish()
     assert code == 1
     failed = dict(line.split(": failed: ", 1) for line in lines if ": failed: " in line)
     assert failed.keys() == {bad.name, victim.name}
@@ -164,14 +160,9 @@ def test_a_trial_that_fails_or_is_killed_keeps_no_other_from_being_trained(proje
     open_artifact(project / "failing" / other.name, "trial")
 
 
-def holds_lock(pid: int, partial: Path) -> bool:
-    """True if a process has the lock file of the trial in the directory `partial` open."""
-    return any(path.samefile(partial / "lock") for path in Path(f"/proc/{pid}/fd").iterdir() if path.exists())
-
-
 def test_a_missing_cache_is_one_line_and_nothing_is_begun(project: Path) -> None:
     process = start(project, "nowhere", "--cache", "missing")
-    code, _, lines = finish(process)
+    code, _, lines = process.finish()
     assert code == 2
     assert len(lines) == 1
     assert "make it with `oodtune cache`" in lines[0]

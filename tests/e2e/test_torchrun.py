@@ -1,9 +1,7 @@
 """Two processes on CPUs train one network, to what one process makes of it: forked, and as `torchrun` starts them."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +15,10 @@ from oodtune.stages import cache, init, prepare, train
 from oodtune.trial import Trial
 from tests.fixtures.forked_ranks import ForkedRanks, fork_ranks
 from tests.fixtures.tiny_sweep import tiny_config, tiny_settings, write_settings
+from tests.fixtures.warm.process import warm_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("torchrun"), pytest.mark.timeout(600)]
 
-TORCHRUN = Path(sys.executable).with_name("torchrun")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 STEPS = 40
 SECTIONS: dict[str, dict[str, object]] = {
     "train": {"steps": STEPS, "snapshot_every": 10, "checkpoint_every": 5, "batch_per_domain": 4, "keep_every": 20},
@@ -54,8 +51,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
 def start(directory: Path, out: str) -> subprocess.Popen[str]:
     trial = "--target-domain inverted --method everything --learning-rate 0.0001 --weight-decay 0.0001 --seed 0"
     oodtune = ["-m", "oodtune", "train", "--cache", "cache", "--init", "init", "--out", out, *trial.split()]
-    command = [str(TORCHRUN), "--standalone", "--nproc-per-node", "2", *oodtune]
-    return subprocess.Popen(command, cwd=directory, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    command = ["torchrun", "--standalone", "--nproc-per-node", "2", *oodtune]
+    return subprocess.Popen(command, cwd=directory, env=warm_environment(), stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from typing import Self
 from oodtune.errors import TrainingError
 from oodtune.stages.sweep_worker import Message, Task
 
-_COMMAND = (sys.executable, "-P", "-m", "oodtune.stages.sweep_worker")
+_WORKER = ("-P", "-m", "oodtune.stages.sweep_worker")
 
 
 class Crew:
@@ -89,7 +89,12 @@ class _Worker:
         self.task: Task | None = None
         self._closed = False
         self._process = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+            [sys.executable, *_WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
         self._reader.start()

@@ -1,5 +1,6 @@
 """A trial by two processes that torchrun starts: what becomes of a failure. What they train: tests/e2e."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,15 @@ from oodtune.stages import cache, init, plan, planned, prepare
 from oodtune.stages.failures import recorded_failures
 from oodtune.stages.planned import PlannedTrial
 from tests.fixtures.tiny_sweep import tiny_config
+from tests.fixtures.warm.process import warm_bin
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("torchrun"), pytest.mark.timeout(300)]
 
 
 def test_a_failure_of_several_processes_is_recorded_in_the_trials_own_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "executable", str(warm_bin() / "python"))
     config = tiny_config(tmp_path)
     prepare.run(tmp_path / "dataset", prepare.Params.from_config(config), tmp_path / "downloads")
     cache.run(tmp_path / "dataset", tmp_path / "cache", cache.Params.from_config(config))
