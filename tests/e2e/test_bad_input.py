@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,19 @@ from PIL import Image
 
 from oodtune.artifact import open_artifact
 from tests.fixtures.tiny_sweep import tiny_settings, write_settings
+from tests.fixtures.warm.process import warm_bin
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bad-input")]
 
-OODTUNE = Path(sys.executable).with_name("oodtune")
+
+def oodtune(*arguments: str) -> list[str]:
+    return [str(warm_bin() / "oodtune"), *arguments]
 
 
 def fail(directory: Path, *arguments: str, **environment: str) -> str:
     """Run a command that must fail; return the one line it says."""
     result = subprocess.run(
-        [OODTUNE, *arguments],
+        oodtune(*arguments),
         cwd=directory,
         env={**os.environ, **environment},
         capture_output=True,
@@ -55,7 +57,7 @@ def project(tmp_path: Path) -> Path:
         select={"target_domain": "ink"},
     )
     write_settings(tmp_path / "params.yaml", settings)
-    subprocess.run([OODTUNE, "prepare", "--out", "dataset"], cwd=tmp_path, check=True)
+    subprocess.run(oodtune("prepare", "--out", "dataset"), cwd=tmp_path, check=True)
     return tmp_path
 
 
@@ -105,7 +107,7 @@ def test_a_wrong_range(project: Path) -> None:
 
 
 def test_an_unknown_backbone(project: Path) -> None:
-    subprocess.run([OODTUNE, "cache", "--dataset", "dataset", "--out", "cache"], cwd=project, check=True)
+    subprocess.run(oodtune("cache", "--dataset", "dataset", "--out", "cache"), cwd=project, check=True)
     change(project, "backbone", name="tf_efficientnet_lite00", weights="bundled")
     line = fail(project, "init", "--cache", "cache", "--out", "init")
     assert "tf_efficientnet_lite0" in line
@@ -130,8 +132,6 @@ def test_an_artifact_of_another_kind(project: Path) -> None:
 
 
 def test_an_option_that_does_not_exist(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [OODTUNE, "train", "--sead", "3"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(oodtune("train", "--sead", "3"), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "--seed" in result.stderr

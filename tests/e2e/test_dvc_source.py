@@ -20,7 +20,8 @@ from oodtune.artifact import open_artifact
 from oodtune.config import DataConfig
 from oodtune.errors import UserError
 from oodtune.stages import prepare
-from tests.fixtures.s3 import BIN, BUCKET, S3, free_ports, make_repository, serve_s3
+from tests.fixtures.s3 import BUCKET, S3, free_ports, make_repository, serve_s3
+from tests.fixtures.warm.process import warm_bin
 
 pytestmark = [
     pytest.mark.e2e,
@@ -73,7 +74,7 @@ def start(project: Path, place: Remote, **dvc: str) -> "subprocess.Popen[str]":
     settings["sweep"] = {**settings["sweep"], "target_domains": ["ink", "oil"]}
     settings["select"] = {**settings["select"], "target_domain": "ink"}
     (project / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    command = [BIN / "oodtune", "prepare", "--out", "dataset"]
+    command = [warm_bin() / "oodtune", "prepare", "--out", "dataset"]
     return subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -1,11 +1,6 @@
 """Whatever is sent to a real server, it answers as its own OpenAPI document says, and never with 5xx."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,11 +11,11 @@ from schemathesis import Case, GenerationMode
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from tests.unit.serve.running import running
 from tests.unit.tiny_bundle import SIZE, encode, random_images, tiny_bundle
 
 pytestmark = pytest.mark.e2e
 
-OODTUNE = str(Path(sys.executable).parent / "oodtune")
 QUICK = settings(
     max_examples=25,
     deadline=None,
@@ -34,20 +29,10 @@ INFER = "/v2/models/model/infer"
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     log = tmp_path_factory.mktemp("fuzz") / "stderr"
-    command = [OODTUNE, "serve", str(tiny_bundle()), "--port", "0"]
-    with log.open("w") as stderr:
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ)
-    try:
-        line = process.stdout.readline()
-        match = re.search(r"http://\S+", line)
-        assert match, line + log.read_text()
-        yield match[0]
+    with log.open("w") as stderr, running(str(tiny_bundle()), stderr=stderr) as (process, address):
+        yield address
         assert process.poll() is None
         assert "Traceback" not in log.read_text()
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 from tests.fixtures.prometheus import free_port, needs_prometheus
+from tests.fixtures.warm.process import warm_bin
 from tests.unit.tiny_bundle import DOMAINS, domain_images, encode, random_images, tiny_bundle
 
 pytestmark = [pytest.mark.e2e, needs_prometheus]
@@ -36,7 +36,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def demonstration(*options: str) -> Iterator[tuple[subprocess.Popen[str], tuple[int, int]]]:
     """Yield the process, with the ports of its server and its Prometheus."""
     ports = free_port(), free_port()
-    command = [sys.executable, "-m", "k8s.monitoring_demo", f"--bundle={tiny_bundle()}", *options]
+    command = [str(warm_bin() / "python"), "-m", "k8s.monitoring_demo", f"--bundle={tiny_bundle()}", *options]
     command += [f"--port={ports[0]}", f"--prometheus-port={ports[1]}"]
     environ = {**os.environ, "NO_COLOR": "1"}
     process = subprocess.Popen(

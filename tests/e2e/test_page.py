@@ -3,10 +3,7 @@
 import base64
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
 from oodtune.bundle import open_bundle
+from tests.unit.serve.running import running
 from tests.unit.tiny_bundle import DOMAINS, domain_images, encode, random_images, tiny_bundle
 
 CHROMIUM = os.environ.get("PLAYWRIGHT_CHROMIUM_EXECUTABLE_PATH") or shutil.which("chromium") or shutil.which("chrome")
@@ -48,18 +46,8 @@ def file(content: bytes, name: str = "image.png") -> FilePayload:
 @contextmanager
 def serving(**variables: str) -> Iterator[str]:
     """Yield the address of `oodtune serve`."""
-    command = [sys.executable, "-u", "-m", "oodtune", "serve", str(tiny_bundle()), "--port", "0", "--workers", "1"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **variables}
-    )
-    try:
-        assert process.stdout is not None
-        found = next((match[0] for line in process.stdout if (match := re.search(r"http://\S+", line))), None)
-        assert found, process.stderr and process.stderr.read()
-        yield found
-    finally:
-        process.kill()
-        process.communicate()
+    with running(str(tiny_bundle()), "--workers", "1", environ={**os.environ, **variables}) as (_, address):
+        yield address
 
 
 @pytest.fixture(scope="module")

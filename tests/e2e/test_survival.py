@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "1",
     "OMP_NUM_THREADS": "1",
 }
-STEPS = 120
+STEPS = 80
 TRAIN = {"steps": STEPS, "snapshot_every": 40, "checkpoint_every": 4, "batch_per_domain": 2}
 METHOD = {"averaged": {"dropout": 0.5, "average": "sma", "average_from": 30}}
 
@@ -90,7 +90,7 @@ def test_a_trial_killed_at_random_moments_ends_in_the_same_bytes(project: Path) 
     chance = random.Random()
     for _ in range(3):
         process = start(project, "killed")
-        goal = newest_step(project, "killed") + chance.randint(1, 24)
+        goal = newest_step(project, "killed") + chance.randint(1, 16)
         wait_for(process.is_running, lambda goal=goal: newest_step(project, "killed") >= goal)  # type: ignore[misc]
         time.sleep(chance.uniform(0.0, 0.05))
         process.send_signal(signal.SIGKILL)

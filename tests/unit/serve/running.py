@@ -1,28 +1,29 @@
-"""A server in a process of its own, as the command line starts it, and what tests ask it."""
+"""A server in a process of its own, as the command line starts it, but warm, and what tests ask it."""
 
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from oodtune.artifact import create_artifact, open_artifact, write_json
-
-OODTUNE = str(Path(sys.executable).parent / "oodtune")
+from tests.fixtures.warm.process import warm_bin
 
 
 @contextmanager
-def process(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def process(
+    *arguments: str, environ: Mapping[str, str] | None = None, stderr: IO[str] | int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """Yield a process of `oodtune serve`; it is killed at the end."""
-    command = [OODTUNE, "serve", *arguments]
+    command = [str(warm_bin() / "oodtune"), "serve", *arguments]
     given = {**(os.environ if environ is None else environ), "PYTHONUNBUFFERED": "1"}
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=given)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=given)
     try:
         yield server
     finally:
@@ -31,14 +32,15 @@ def process(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterat
 
 
 @contextmanager
-def running(*arguments: str, environ: Mapping[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(
+    *arguments: str, environ: Mapping[str, str] | None = None, stderr: IO[str] | int = subprocess.PIPE
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Yield a server on a free port that is ready, and its address."""
-    with process(*arguments, "--port", "0", environ=environ) as server:
+    with process(*arguments, "--port", "0", environ=environ, stderr=stderr) as server:
         assert server.stdout is not None
-        assert server.stderr is not None
         line = server.stdout.readline()
         match = re.search(r"https?://\S+", line)
-        assert match, line + server.stderr.read()
+        assert match, line + (server.stderr.read() if server.stderr else "")
         yield server, match[0]
 
 

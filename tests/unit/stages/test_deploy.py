@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,17 +15,15 @@ from oodtune.config.deploy import DeployConfig
 from oodtune.errors import ClusterError, ConfigError, Stopped
 from oodtune.stages import deploy
 from tests.fixtures.kubernetes_api import FakeCluster, serve_kubernetes, write_kubeconfig
+from tests.unit.serve.running import running
 from tests.unit.tiny_bundle import tiny_bundle
 
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server of a tiny bundle."""
-    command = [sys.executable, "-m", "oodtune", "serve", str(tiny_bundle()), "--port", "0", "--workers", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().split()[-1]
-        server.terminate()
+    with running(str(tiny_bundle()), "--workers", "1") as (_, address):
+        yield address
 
 
 @pytest.fixture(scope="module")
