@@ -16,17 +16,17 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from benchmarks.figures import describe_machine, write_figures
 from benchmarks.ratio import Bound, Ratio
 from benchmarks.serve_inputs import PAYLOADS, Payload, Post, draw_jpeg, make_post, write_bundle
 from benchmarks.serve_limit import Limit, Setup
-from benchmarks.serve_load import Open, ideal_p99, run_open_loop, run_wrk
+from benchmarks.serve_load import Arrivals, Open, ideal_p99, run_open_loop, run_wrk
 from benchmarks.serve_parts import Parts, parts_between, read_counted
 from benchmarks.serve_peers import PACKAGES, peer_post, running_peer
 from benchmarks.serve_processes import Running, fetch_status, free_port, running
@@ -102,14 +102,17 @@ class Bench:
         print(self.parts[ratio.name], flush=True)
         return ratio
 
-    def measure_open_loop(self, server: Running) -> tuple[Open, Open]:
-        """Return latencies of one client, and of clients that come at LOAD of the raw limit."""
+    def measure_open_loop(self, server: Running) -> dict[str, Open]:
+        """Return latencies of one client, and of clients that come at LOAD of the raw limit: at random, and paced."""
         post = make_post("jpeg", self.jpeg, self.size)
         setup = Setup(count_cpus(), 1, 1, True)  # whoever comes alone is served alone
-        unloaded = run_open_loop(server, post, 0.0, self.options.open_seconds / 4, self.directory)
-        limit = self.limit.measure(setup, 2 * self.options.limit_seconds)
-        loaded = run_open_loop(server, post, LOAD * limit.per_second, self.options.open_seconds, self.directory)
-        return unloaded, loaded
+        seconds = self.options.open_seconds
+        found = {"unloaded": run_open_loop(server, post, 0.0, seconds / 4, self.directory)}
+        for arrivals in get_args(Arrivals):
+            limit = self.limit.measure(setup, 2 * self.options.limit_seconds)
+            rate = LOAD * limit.per_second
+            found[arrivals] = run_open_loop(server, post, rate, seconds, self.directory, arrivals)
+        return found
 
 
 def main() -> None:
@@ -181,22 +184,36 @@ def measure_ours(bench: Bench, latencies: dict[str, object]) -> tuple[list[Ratio
                 print(f"{payload}, {size} px: not measured, the server answered {status}", flush=True)
                 continue
             ratios += [bench.compare_ours(server, post, payload, count) for count in options.connections]
-        unloaded, loaded = bench.measure_open_loop(server)
-        latencies[f"{size} px"] = {"unloaded": asdict(unloaded), "loaded": asdict(loaded)}
-        print(
-            f"open loop, {size} px: {loaded.per_second:.0f}/s, p50 {1e3 * loaded.p50_s:.1f} ms, p99 "
-            f"{1e3 * loaded.p99_s:.1f} ms, {loaded.failed} of {loaded.requests} failed; one client: p50 "
-            f"{1e3 * unloaded.p50_s:.1f} ms. Meanwhile others took {loaded.others:.2f} CPUs, the generator "
-            f"{loaded.generator:.2f}. p99 of an ideal server at this load: "
-            f"{ideal_p99(LOAD, count_cpus()):.1f} x its service time",
-            flush=True,
-        )
+        open_loops = bench.measure_open_loop(server)
+        latencies[f"{size} px"] = {name: asdict(one) for name, one in open_loops.items()}
+        unloaded = open_loops.pop("unloaded")
+        print_open_loops(size, unloaded, open_loops)
         bounds = [
-            Bound(f"p99 at {LOAD:.0%} load, {size} px", loaded.p99_s / unloaded.p50_s, MOST_LATENCY, "x unloaded"),
+            *(
+                Bound(
+                    f"p99 at {LOAD:.0%} load, {name}, {size} px", one.p99_s / unloaded.p50_s, MOST_LATENCY, "x unloaded"
+                )
+                for name, one in open_loops.items()
+            ),
             Bound(f"memory, {size} px", server.megabytes(), MOST_MEGABYTES, "MB"),
             Bound(f"start, {size} px", server.start_s, LONGEST_START_S, "s"),
         ]
     return ratios, bounds
+
+
+def print_open_loops(size: int, unloaded: Open, open_loops: Mapping[str, Open]) -> None:
+    print(f"open loop, {size} px: one client's p50 is {1e3 * unloaded.p50_s:.1f} ms", flush=True)
+    for name, one in open_loops.items():
+        print(
+            f"  arrivals {name}: {one.per_second:.0f}/s, p50 {1e3 * one.p50_s:.1f} ms, p99 {1e3 * one.p99_s:.1f} ms, "
+            f"{one.failed} of {one.requests} failed; others took {one.others:.2f} CPUs, the generator "
+            f"{one.generator:.2f}",
+            flush=True,
+        )
+    print(
+        f"  ideal server, arrivals random: p99 of {ideal_p99(LOAD, count_cpus()):.1f} x its service time",
+        flush=True,
+    )
 
 
 def measure_peers(bench: Bench, ours: Sequence[Ratio]) -> list[Ratio]:

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from benchmarks.serve_inputs import Post
 from benchmarks.serve_limit import Speed
@@ -33,6 +33,10 @@ end
 """
 _LONGEST_ANSWER_S: Final = 30.0
 
+Arrivals = Literal["random", "paced"]
+"""Of an open loop: a Poisson process, as of many clients who know nothing of each other, or one every so often, as of
+wrk2 or of k6's constant arrival rate."""
+
 
 @dataclass(frozen=True)
 class Closed:
@@ -46,7 +50,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """What clients saw who come at random times, at `per_second` on average. Latency counts from when they came."""
+    """What clients saw who come at `per_second` and wait for nobody. Latency counts from when they came."""
 
     per_second: float
     requests: int
@@ -82,13 +86,15 @@ def run_wrk(server: Running, post: Post, connections: int, seconds: int, directo
     return Closed(speed, found["p50_s"], found["p99_s"], found["failed"])
 
 
-def run_open_loop(server: Running, post: Post, per_second: float, seconds: float, directory: Path) -> Open:
-    """Load `server` with Poisson arrivals, by a process of its own. 0 a second: one client, in a closed loop."""
+def run_open_loop(
+    server: Running, post: Post, per_second: float, seconds: float, directory: Path, arrivals: Arrivals = "random"
+) -> Open:
+    """Load `server` by a process of its own that waits for no answer. 0 a second: one client, in a closed loop."""
     request = directory / "request"
     request.write_bytes(encode(post))
     command = [sys.executable, "-m", "benchmarks.serve_load"]
     busy_s, server_s, begun_s = machine_busy_s(), server.cpu_s(), time.perf_counter()
-    arguments = [str(request), str(server.port), str(per_second), str(seconds)]
+    arguments = [str(request), str(server.port), str(per_second), str(seconds), arrivals]
     printed = subprocess.run([*command, *arguments], check=True, capture_output=True, text=True).stdout
     spent_s = time.perf_counter() - begun_s
     found = json.loads(printed)
@@ -107,14 +113,14 @@ class _Generator:
         self._latencies_s: list[float] = []
         self._failed = 0
 
-    async def run(self, per_second: float, seconds: float) -> Open:
+    async def run(self, per_second: float, seconds: float, arrivals: Arrivals) -> Open:
         loop = asyncio.get_running_loop()
         for _ in range(5):
             await self._ask(loop.time())
         self._latencies_s.clear()
         begun_s = loop.time()
         if per_second:
-            await self._arrive(per_second, seconds)
+            await self._arrive(per_second, seconds, arrivals)
         else:
             while loop.time() - begun_s < seconds:
                 await self._ask(loop.time())
@@ -123,11 +129,13 @@ class _Generator:
         asked = len(self._latencies_s) + self._failed
         return Open(asked / seconds, asked, self._failed, p50_s, p95_s, p99_s)
 
-    async def _arrive(self, per_second: float, seconds: float) -> None:
+    async def _arrive(self, per_second: float, seconds: float, arrivals: Arrivals) -> None:
         loop, chance = asyncio.get_running_loop(), random.Random(0)  # noqa: S311
         begun_s = at_s = loop.time()
         asked = []
-        while (at_s := at_s + chance.expovariate(per_second)) < begun_s + seconds:
+        while (at_s := at_s + (chance.expovariate(per_second) if arrivals == "random" else 1 / per_second)) < (
+            begun_s + seconds
+        ):
             await asyncio.sleep(max(0.0, at_s - loop.time()))
             asked.append(asyncio.create_task(self._ask(at_s)))
         await asyncio.gather(*asked)
@@ -154,10 +162,11 @@ class _Generator:
 
 
 def main() -> None:
-    request, port, per_second, seconds = sys.argv[1:]
+    request, port, per_second, seconds, arrivals = sys.argv[1:]
     generator = _Generator(Path(request).read_bytes(), int(port))
     begun_s = time.process_time()
-    found: dict[str, Any] = asdict(asyncio.run(generator.run(float(per_second), float(seconds))))
+    run = generator.run(float(per_second), float(seconds), "paced" if arrivals == "paced" else "random")
+    found: dict[str, Any] = asdict(asyncio.run(run))
     del found["others"], found["generator"]
     print(json.dumps({**found, "cpu_s": time.process_time() - begun_s}))
 
