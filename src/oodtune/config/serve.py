@@ -36,7 +36,7 @@ class ServeConfig(Section):
     max_batch: Annotated[int, Field(ge=1)] | None = None
     """Images in one run of the model; null: what a measurement at the start finds best."""
     batch_wait_s: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """How long a worker waits for a batch to fill; 0: it takes what is there, which costs no time."""
+    """How long a worker waits for a batch to fill; 0: a moment (0.4 times an image's time), while others are busy."""
     reload_s: Seconds | None = 30.0
     """How often the registry is asked for a new version, where one is served from there; null: never."""
     allow_cpu: bool = False

@@ -23,6 +23,11 @@ class JobQueue(Generic[T]):
         """How many items wait: what an idle worker has been handed is that worker's, even before it has woken."""
         return len(self._items)
 
+    @property
+    def num_idle(self) -> int:
+        """Workers that wait in `get`."""
+        return len(self._idle)
+
     def put(self, item: T) -> None:
         with self._guard:
             if not self._idle:

@@ -74,7 +74,7 @@ def test_what_waits_together_runs_together_and_every_client_gets_its_own_answer(
 
 
 async def all_idle(engine: Engine) -> None:
-    while len(engine._jobs._idle) < engine.num_workers:
+    while engine._jobs.num_idle < engine.num_workers:
         await asyncio.sleep(0.001)
 
 
@@ -108,6 +108,29 @@ def test_what_waits_while_all_workers_are_busy_is_one_batch_of_the_first_that_is
             last.opened.set()
             assert (await tasks[0]).status_code == 200
             assert first.sizes == [1, 4]
+
+    asyncio.run(scenario())
+
+
+def test_while_another_is_busy_a_worker_waits_a_moment_for_company_and_else_it_does_not():
+    async def scenario():
+        session = open_bundle(tiny_bundle()).session
+        busy, free = Gate(session), Gate(session)
+        free.opened.set()
+        async with serving(model=served(busy), workers=2) as client:
+            await all_idle(client.parts.engine)
+            client.parts.served.replace(served(free, version="two", max_batch=2, image_s=1000.0))
+            assert (await client.post("/v1/classify", content=BODY)).status_code == 200
+            client.parts.served.replace(served(busy, version="three"))
+            tasks = await ask(client, 1, waiting=0)
+            assert await asyncio.to_thread(busy.entered.wait, 20)
+            client.parts.served.replace(served(free, version="four", max_batch=2, image_s=1000.0))
+            for _ in range(2):
+                tasks += await ask(client, 1, waiting=0)
+            assert [(await task).status_code for task in tasks[1:]] == [200, 200]
+            busy.opened.set()
+            assert (await tasks[0]).status_code == 200
+            assert free.sizes == [1, 2]
 
     asyncio.run(scenario())
 

@@ -24,7 +24,7 @@ def join(threads: list[threading.Thread]) -> None:
 
 def wait_for_idle(jobs: JobQueue, count: int) -> None:
     until_s = time.monotonic() + 20
-    while len(jobs._idle) != count:
+    while jobs.num_idle != count:
         assert time.monotonic() < until_s
         time.sleep(0.001)
 
@@ -71,7 +71,7 @@ def test_an_item_wakes_one_worker_and_it_is_the_last_that_became_idle():
         jobs.put("item")
         threads[left].join(20)
         assert took[-1] == left
-        assert len(jobs._idle) == left
+        assert jobs.num_idle == left
 
 
 def test_who_waits_until_a_time_is_told_that_nothing_came_and_leaves_no_trace():
@@ -82,7 +82,7 @@ def test_who_waits_until_a_time_is_told_that_nothing_came_and_leaves_no_trace():
     assert time.perf_counter() - begun_s >= 0.05
     with pytest.raises(queue.Empty):
         jobs.get(begun_s)  # long ago
-    assert not jobs._idle
+    assert jobs.num_idle == 0
     jobs.put(7)
     assert jobs.get(begun_s) == 7
 
