@@ -1,4 +1,4 @@
-"""Coverage of each package, from the `.coverage` of the last `make coverage`.
+"""Coverage of each package as a table, from the `.coverage` of the last `make coverage`.
 
 python -m tests.coverage_table
 """
@@ -36,10 +36,10 @@ def by_package(report: dict[str, dict[str, dict[str, dict[str, int]]]]) -> dict[
 def main() -> None:
     command = [sys.executable, "-m", "coverage", "json", "--quiet", "-o", "-"]
     packages = by_package(json.loads(subprocess.check_output(command, cwd=PROJECT_DIR)))
-    for name, lines in packages.items():
-        print(f"{name:20} {lines.run:6} of {lines.all:6} lines  {lines.share:5.1f} %")
     total = Lines(sum(one.run for one in packages.values()), sum(one.all for one in packages.values()))
-    print(f"{'all':20} {total.run:6} of {total.all:6} lines  {total.share:5.1f} %")
+    print("| package | lines | run | share |", "| --- | --- | --- | --- |", sep="\n")
+    for name, lines in [*packages.items(), ("all", total)]:
+        print(f"| {name} | {lines.all} | {lines.run} | {lines.share:.1f} % |")
 
 
 if __name__ == "__main__":
