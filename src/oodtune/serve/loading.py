@@ -20,7 +20,7 @@ _LEAST_ROUNDS: Final = 2
 _LONGEST_WARM_UP_S: Final = 1.0
 _CACHED_PIXELS: Final = 2**17
 """In one batch on a CPU: what more takes leaves the cache, costs more an image, and its memory is kept."""
-_WORTH: Final = 0.95
+_WORTH: Final = 0.97
 """A larger batch must cost at most this share of a smaller one's time per image."""
 
 

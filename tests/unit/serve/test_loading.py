@@ -33,7 +33,7 @@ def measure(session: Noting, max_batch: int | None = None) -> tuple[int, float]:
 
 def test_a_batch_is_chosen_if_it_makes_images_cheaper_and_not_if_it_does_not():
     assert measure(Noting(call_s=0.02))[0] == 8
-    assert measure(Noting(image_s=0.02))[0] == 1
+    assert measure(Noting(image_s=0.05))[0] == 1
 
 
 def test_the_time_of_an_image_is_the_one_in_the_chosen_batch():
