@@ -83,13 +83,11 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("cluster")
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(sys, "executable", str(warm_bin() / "python"))  # by which kfp starts tasks
     save_random_backbone(directory / "backbone.safetensors")
-    with serve_s3(tmp_path_factory.mktemp("s3")) as s3, s3.use_here():
+    with serve_s3(tmp_path_factory.mktemp("s3")) as s3, s3.use_here(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(warm_bin() / "python"))  # by which kfp starts tasks
         make_repository(directory / "repository", s3, 6)
         yield Cluster(s3, directory)
-        monkeypatch.undo()
         gc.collect()  # so that what DVC forgot to close is not said in a later test
 
 

@@ -25,12 +25,7 @@ from tests.fixtures.warm.process import WarmCommand, warm_bin
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("survival"), pytest.mark.timeout(600)]
 
 OODTUNE = Path(sys.executable).with_name("oodtune")
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{OODTUNE.parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "1",
-    "OMP_NUM_THREADS": "1",
-}
+ENVIRONMENT = {**os.environ, "PATH": f"{OODTUNE.parent}{os.pathsep}{os.environ['PATH']}"}
 STEPS = 80
 TRAIN = {"steps": STEPS, "snapshot_every": 40, "checkpoint_every": 4, "batch_per_domain": 2}
 METHOD = {"averaged": {"dropout": 0.5, "average": "sma", "average_from": 30}}
