@@ -1,7 +1,7 @@
 """What a served graph says of images of its training domains: the scale on which others are judged. No torch."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -33,10 +33,10 @@ class DomainScores(Section):
     detection: dict[str, Any] = Field(default_factory=dict)
     """How well the scores tell the held-out domain from these images; nothing was chosen by it."""
 
-    def score(self, distance: Floats) -> Floats:
-        """Return the OOD score (N,) of distances (N,) to the nearest domain: the share of images of the training
-        domains that are nearer, 0..1."""
-        return np.asarray([self.score_one(one) for one in distance.tolist()], np.float32)
+    def score(self, distance: Iterable[float]) -> Floats:
+        """Return the OOD score (N,) of N distances to the nearest domain: the share of images of the training domains
+        that are nearer, 0..1."""
+        return np.asarray([self.score_one(float(one)) for one in distance], np.float32)
 
     def score_one(self, distance: float) -> float:
         """Return the OOD score of one distance, in the bits of a float32. One image is no work for numpy: a call

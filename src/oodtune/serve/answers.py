@@ -1,8 +1,9 @@
 """How answers are written: JSON by orjson, every error as {"error": ...}."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -13,6 +14,19 @@ from oodtune.serve.refusal import RefusedError
 
 Handler = Callable[[Request], Awaitable[Response]]
 """Answers the requests of a route. May raise RefusedError."""
+
+JSON: Final = {"content-type": "application/json"}
+BUG: Final = "internal error; the server's log has the details"
+CLIENT_CLOSED_REQUEST: Final = 499
+"""What logs and metrics call it, as nginx does: there is nobody to be told."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To a prediction, with status 200."""
+
+    body: bytes
+    headers: Mapping[str, str]
 
 
 def json_answer(value: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
@@ -33,4 +47,4 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
 
 
 async def answer_bug(request: Request, error: Exception) -> Response:
-    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the server's log has the details")
+    return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, BUG)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,16 +12,22 @@ from starlette.routing import Route
 
 from oodtune.errors import UserError
 from oodtune.serve import openapi, page
-from oodtune.serve.answers import Handler, answer_bug, answer_http_error, error_answer, refusal_answer
+from oodtune.serve.answers import (
+    CLIENT_CLOSED_REQUEST,
+    Handler,
+    answer_bug,
+    answer_http_error,
+    error_answer,
+    refusal_answer,
+)
 from oodtune.serve.classify import Classify
 from oodtune.serve.logs import log_event
 from oodtune.serve.metrics import CONTENT_TYPE, Metrics
 from oodtune.serve.oip import rest
 from oodtune.serve.parts import DRAIN_S, Parts
+from oodtune.serve.prediction import Open, PredictionHandler
 from oodtune.serve.refusal import RefusedError
-from oodtune.serve.stack import HOT_PATHS, Application
-
-CLIENT_CLOSED_REQUEST: Final = 499
+from oodtune.serve.stack import Application
 
 
 def create_app(parts: Parts) -> Starlette:
@@ -36,7 +41,10 @@ def create_app(parts: Parts) -> Starlette:
         await asyncio.to_thread(parts.engine.close)
 
     table: list[tuple[str, str, Handler]] = [
-        ("POST", "/v1/classify", Classify(parts.served, parts.engine, parts.bodies)),
+        *(
+            ("POST", path, PredictionHandler(open_, parts.engine, parts.bodies))
+            for path, open_ in predictions(parts).items()
+        ),
         ("GET", "/healthz", parts.health.summary),
         *rest.routes(parts),
         *openapi.routes(parts),
@@ -51,9 +59,13 @@ def create_app(parts: Parts) -> Starlette:
         exception_handlers={HTTPException: answer_http_error, Exception: answer_bug},
     )
     app.parts = parts
-    app.hot = {path: handler for method, path, handler in handlers if method == "POST" and path in HOT_PATHS}
     app.router.redirect_slashes = False  # a redirect is no JSON
     return app
+
+
+def predictions(parts: Parts) -> dict[str, Open]:
+    """Return path -> what opens the requests for predictions that are POSTed there."""
+    return {"/v1/classify": Classify(parts.served), **rest.predictions(parts)}
 
 
 def _answering(path: str, handler: Handler, metrics: Metrics) -> Handler:

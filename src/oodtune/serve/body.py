@@ -2,7 +2,8 @@
 
 import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -11,8 +12,6 @@ from oodtune.serve.refusal import RefusedError
 
 BODY_TIMEOUT_S: Final = 30.0
 """A body that trickles in longer than this is refused."""
-WHOLE: Final = "oodtune.body_is_whole"
-"""In a request's scope: its body has come, and reading it waits for nobody."""
 _PIECE_BYTES: Final = 256 * 1024
 """Decompressed at once: other requests are heard after each."""
 _SMALL_BYTES: Final = 512
@@ -30,31 +29,40 @@ class BodyReader:
         self._max_bytes = max_bytes
         self._free_bytes = max(max_bytes, max_total_bytes)
 
-    def read(self, request: Request) -> "_Held":
-        """Return a context that yields the body, decompressed; it counts as held until the block ends.
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """Yield the body, decompressed; it counts as held until the block ends.
 
-        Entering it raises RefusedError; ClientDisconnect if the client ends.
+        Raises RefusedError; ClientDisconnect if the client ends.
         """
-        return _Held(self, request)
+        held = self.hold()
+        try:
+            await self._fill(held, request)
+            yield held.join()
+        finally:
+            held.release()
 
-    async def fill(self, held: "_Held", request: Request) -> None:
-        """Read the body of `request`, decompressed, into `held`. Raises RefusedError and ClientDisconnect."""
+    def hold(self) -> "Held":
+        """Return an empty body, for who receives its pieces himself."""
+        return Held(self)
+
+    def fits(self, num_bytes: int) -> bool:
+        """Tell whether a body may be so long."""
+        return num_bytes <= self._max_bytes
+
+    async def _fill(self, held: "Held", request: Request) -> None:
         headers = request.headers
-        if int(headers.get("content-length", "0")) > self._max_bytes:
+        if not self.fits(int(headers.get("content-length", "0"))):
             raise self._too_large()
         decoder = _choose_decoder(headers.get("content-encoding", ""))
-        if WHOLE in request.scope:
-            await self._receive(held, request, decoder)
-        else:
-            try:
-                async with asyncio.timeout(BODY_TIMEOUT_S):
-                    await self._receive(held, request, decoder)
-            except TimeoutError:
-                text = f"expected the whole body within {BODY_TIMEOUT_S:g} s; send it faster"
-                raise RefusedError("timeout", text) from None
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                await self._receive(held, request, decoder)
+        except TimeoutError:
+            raise slow_body() from None
         decoder.end()
 
-    async def _receive(self, held: "_Held", request: Request, decoder: "_Decoder") -> None:
+    async def _receive(self, held: "Held", request: Request, decoder: "_Decoder") -> None:
         received, num_bytes, more = 0, 0, True
         while more:
             message = await request.receive()
@@ -68,55 +76,63 @@ class BodyReader:
                 num_bytes += len(piece)
                 if num_bytes > self._max_bytes:
                     raise self._too_large()
-                held.num_bytes += self._take(piece)
-                held.pieces.append(piece)
+                held.add(piece)
                 if len(piece) == _PIECE_BYTES:
                     await asyncio.sleep(0)
+
+    def take(self, num_bytes: int) -> None:
+        """Count so many bytes as held. Raises RefusedError if there is no room for them."""
+        if num_bytes > self._free_bytes:
+            raise RefusedError("overloaded", "too many large requests at once; try again in a second", 1)
+        self._free_bytes -= num_bytes
 
     def give_back(self, num_bytes: int) -> None:
         """So many bytes are held no longer."""
         self._free_bytes += num_bytes
-
-    def _take(self, piece: bytes) -> int:
-        """Return what it costs to hold `piece`: of a body that trickles in, most is not what was sent."""
-        num_bytes = len(piece) if len(piece) >= _SMALL_BYTES else _OBJECT_BYTES + len(piece)
-        if num_bytes > self._free_bytes:
-            raise RefusedError("overloaded", "too many large requests at once; try again in a second", 1)
-        self._free_bytes -= num_bytes
-        return num_bytes
 
     def _too_large(self) -> RefusedError:
         message = f"expected a body of at most {self._max_bytes} bytes, also after decompression; send a smaller one"
         return RefusedError("too_large", message)
 
 
-class _Held:
-    """A body in memory."""
+class Held:
+    """A body in memory, until it is released."""
 
-    def __init__(self, bodies: BodyReader, request: Request) -> None:
-        self._bodies, self._request = bodies, request
-        self.pieces: list[bytes] = []
-        self.num_bytes = 0
-        """What they take, with what Python adds to small ones."""
+    def __init__(self, bodies: BodyReader) -> None:
+        self._bodies = bodies
+        self._pieces: list[bytes] = []
+        self._num_bytes = 0
+        """What they take, with what Python adds to small ones: of a body that trickles in, that is most."""
 
-    async def __aenter__(self) -> bytes:
-        try:
-            await self._bodies.fill(self, self._request)
-        except BaseException:
-            self._bodies.give_back(self.num_bytes)
-            raise
-        body = b"".join(self.pieces)  # which copies nothing if there is one
-        self.pieces.clear()
+    def add(self, piece: bytes) -> None:
+        """Raises RefusedError if all bodies together take too much."""
+        num_bytes = len(piece) if len(piece) >= _SMALL_BYTES else _OBJECT_BYTES + len(piece)
+        self._bodies.take(num_bytes)
+        self._num_bytes += num_bytes
+        self._pieces.append(piece)
+
+    def join(self) -> bytes:
+        """Return the whole body. To be called once."""
+        body = b"".join(self._pieces)  # which copies nothing if there is one
+        self._pieces.clear()
         return body
 
-    async def __aexit__(self, *_: object) -> None:
-        self._bodies.give_back(self.num_bytes)
+    def release(self) -> None:
+        """It is of no use any more."""
+        self._bodies.give_back(self._num_bytes)
+        self._num_bytes = 0
+        self._pieces.clear()
 
 
 class _Decoder(Protocol):
     def feed(self, chunk: bytes) -> Iterator[bytes]: ...
 
     def end(self) -> None: ...
+
+
+def slow_body() -> RefusedError:
+    """Return the refusal of a body that has not come in time."""
+    return RefusedError("timeout", f"expected the whole body within {BODY_TIMEOUT_S:g} s; send it faster")
 
 
 def _choose_decoder(encoding: str) -> _Decoder:

@@ -1,15 +1,15 @@
 """POST /v1/classify: an encoded image in, labels, probabilities and how strange it is out."""
 
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-from starlette.responses import Response
+import orjson
 
 from oodtune.bundle import Outputs, Pixels
 from oodtune.preprocess import decode_image, preprocess
-from oodtune.serve.answers import json_answer
-from oodtune.serve.body import BodyReader
-from oodtune.serve.engine import Engine, Load, Seen
+from oodtune.serve.answers import JSON, Answer
+from oodtune.serve.engine import Seen
+from oodtune.serve.prediction import Head, Prediction
 from oodtune.serve.refusal import RefusedError
 from oodtune.serve.served_model import Served, ServedModel
 
@@ -17,32 +17,33 @@ DEFAULT_TOP_K: Final = 5
 
 
 class Classify:
-    """The handler of the route."""
+    """Opens the requests of the route."""
 
-    def __init__(self, served: Served, engine: Engine, bodies: BodyReader) -> None:
+    def __init__(self, served: Served) -> None:
         self._served = served
-        self._engine = engine
-        self._bodies = bodies
 
-    async def __call__(self, request: Request) -> Response:
-        """Answer the `top_k` most probable classes of the image that is the request's body. Raises RefusedError."""
+    def __call__(self, head: Head) -> Prediction:
+        """Ask for the `top_k` most probable classes of the image that is the request's body. Raises RefusedError."""
         model = self._served.current
-        text = request.query_params.get("top_k") if request.scope["query_string"] else None
-        top_k = read_top_k(text, len(model.bundle.classes))
-        async with self._bodies.read(request) as body:
-            outputs = await self._engine.predict(model, decoded(body))
-        return json_answer(describe(model, outputs, top_k))
+        query = dict(parse_qsl(head.query.decode("latin-1"), keep_blank_values=True)) if head.query else {}
+        return _Classification(model, read_top_k(query.get("top_k"), len(model.bundle.classes)))
 
 
-def decoded(body: bytes) -> Load:
-    """Return what makes pixels (1, S, S, 3) of an encoded image."""
+class _Classification(Prediction):
+    def __init__(self, model: ServedModel, top_k: int) -> None:
+        super().__init__(model)
+        self._top_k = top_k
 
-    def load(model: ServedModel, seen: Seen) -> Pixels:
-        image = decode_image(body)
+    def read(self, body: bytes) -> None:
+        self._body = body
+
+    def load(self, model: ServedModel, seen: Seen) -> Pixels:
+        image = decode_image(self._body)
         seen(image.width * image.height)
-        return preprocess(image, model.bundle.preprocess)[None]
+        return preprocess(image, model.bundle.preprocess)[None]  # (1, S, S, 3)
 
-    return load
+    def write(self, outputs: Outputs) -> Answer:
+        return Answer(orjson.dumps(describe(self.model, outputs, self._top_k)), JSON)
 
 
 def read_top_k(text: str | None, num_classes: int) -> int:

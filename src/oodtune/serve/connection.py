@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from oodtune.serve.body import WHOLE
-
 CALM_S: Final = 0.1
 """How long nothing is read from a client whose request was refused for now. One that asks again at once, whatever
 `Retry-After` says, would otherwise take from the workers what it takes to refuse it: with 256 of them, two thirds."""
@@ -37,10 +35,6 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # such an answer is its head alone
             self.cycle.transport = _OneWrite(self.cycle, self)  # type: ignore[assignment]
-
-    def on_message_complete(self) -> None:
-        self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
-        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Go on with the next request that is there, or wait for one: after a refusal, not at once."""
@@ -72,7 +66,8 @@ class Connection(HttpToolsProtocol):
         self.tasks.add(task)
 
     @property
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """True while no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def _await_request(self) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import socket
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, cast
 
 import uvicorn
 
+from oodtune.serve.connection import Connection
 from oodtune.serve.logs import log_event
 from oodtune.serve.parts import Parts
 
@@ -34,13 +36,17 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._parts = parts
 
+    @property
+    def _connections(self) -> Iterable[Connection]:
+        return cast("Iterable[Connection]", self.server_state.connections)
+
     async def on_tick(self, counter: int) -> bool:
         return bool(self._parts.failures) or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._parts.health.draining = True
         if self._parts.served.is_ready:
-            log_event("drain", in_flight=len(self.server_state.tasks))
+            log_event("drain", in_flight=sum(not one.is_idle for one in self._connections))
         accepted = [connection for listener in sockets or [] for connection in _stop_listening(listener)]
         for server in self.servers:
             server.close()
@@ -60,14 +66,14 @@ class DrainingServer(uvicorn.Server):
         """Return when every open connection has brought a request, or has had its time."""
         ends_s = asyncio.get_running_loop().time() + FIRST_REQUEST_S
         while asyncio.get_running_loop().time() < ends_s:
-            if all(getattr(one, "cycle", None) is not None for one in self.server_state.connections):
+            if all(one.cycle is not None for one in self._connections):
                 return
             await asyncio.sleep(0.05)
 
     async def _end_silent(self) -> None:
         """End connections that only wait for a goodbye: TLS waits 30 s for it, and idle clients never say it."""
         while True:
-            closing = [one.transport for one in self.server_state.connections if one.transport.is_closing()]
+            closing = [one.transport for one in self._connections if one.transport.is_closing()]
             await asyncio.sleep(GOODBYE_S)
             for transport in closing:
                 transport.abort()

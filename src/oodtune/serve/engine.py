@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -27,6 +27,21 @@ Seen = Callable[[int], None]
 Load = Callable[[ServedModel, Seen], Pixels]
 """Makes pixels (N, S, S, 3), N > 0, of a request, on a worker. Raises RefusedError or DataError."""
 
+
+class Promise(Protocol):
+    """Whom an answer is promised; asyncio.Future is one. All but `cancelled` is called by the event loop."""
+
+    def cancelled(self) -> bool:
+        """Tell whether nobody waits for it any more."""
+
+    def done(self) -> bool:
+        """Tell whether it has been answered, or nobody waits for it."""
+
+    def set_result(self, result: Outputs, /) -> None: ...
+
+    def set_exception(self, exception: Exception, /) -> None: ...
+
+
 _MEMORY: Final = 0.9
 """Weight of what was known in the running mean of the time that a request takes."""
 _MOMENT: Final = 0.4
@@ -39,7 +54,7 @@ _LEAST_QUEUE: Final = 4
 class _Job:
     model: ServedModel
     load: Load
-    answer: "asyncio.Future[Outputs]"
+    answer: Promise
     deadline_s: float
     """On the clock of `time.perf_counter`."""
     enqueued_s: float = field(default_factory=time.perf_counter)
@@ -87,16 +102,20 @@ class Engine:
         return sum(thread.is_alive() for thread in self._threads)
 
     async def predict(self, model: ServedModel, load: Load, timeout_s: float | None = None) -> Outputs:
-        """Return the outputs of the images that `load` makes.
+        """Return the outputs of the images that `load` makes. Raises as `submit` says."""
+        answer: asyncio.Future[Outputs] = self._loop.create_future()
+        self.submit(model, load, answer, timeout_s)
+        return await answer
 
-        Raises RefusedError if too much waits, or if no worker has begun with it within `timeout_s` (at most, and by
-        default, the engine's), or as `load` does; "bad_image" where that raises DataError.
+    def submit(self, model: ServedModel, load: Load, answer: Promise, timeout_s: float | None = None) -> None:
+        """Let a worker compute the outputs of the images that `load` makes, for `answer`.
+
+        Raises RefusedError if too much waits. `answer` gets one if no worker has begun with it within `timeout_s` (at
+        most, and by default, the engine's), or what `load` raises; "bad_image" where that is DataError.
         """
         self._check_wait(model)
         timeout_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
-        job = _Job(model, load, self._loop.create_future(), time.perf_counter() + timeout_s)
-        self._jobs.put(job)
-        return await job.answer
+        self._jobs.put(_Job(model, load, answer, time.perf_counter() + timeout_s))
 
     def _check_wait(self, model: ServedModel) -> None:
         waiting = self.num_waiting
@@ -193,12 +212,12 @@ class Engine:
         self._loop.call_soon_threadsafe(_reject, job.answer, error)
 
 
-def _resolve(answers: Sequence[tuple["asyncio.Future[Outputs]", Outputs]]) -> None:
+def _resolve(answers: Sequence[tuple[Promise, Outputs]]) -> None:
     for answer, outputs in answers:
         if not answer.done():
             answer.set_result(outputs)
 
 
-def _reject(answer: "asyncio.Future[Outputs]", error: Exception) -> None:
+def _reject(answer: Promise, error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error)

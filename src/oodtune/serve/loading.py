@@ -20,8 +20,11 @@ _LEAST_ROUNDS: Final = 2
 _LONGEST_WARM_UP_S: Final = 1.0
 _CACHED_PIXELS: Final = 2**17
 """In one batch on a CPU: what more takes leaves the cache, costs more an image, and its memory is kept."""
-_WORTH: Final = 0.97
-"""A larger batch must cost at most this share of a smaller one's time per image."""
+_WORTH: Final = 0.9
+"""Batches must cost at most this share of one image's time, for an image: else requests only wait for each other."""
+_AS_GOOD: Final = 1.03
+"""Of those that cost at most so much of the cheapest one's time, the largest is taken: beside the model, a batch costs
+the server the same whatever its size, and what disturbs a measurement is no less than this."""
 
 
 def load_model(path: Path, version: str | None, settings: ServeSettings) -> ServedModel:
@@ -54,10 +57,11 @@ def measure_batches(bundle: Bundle, max_batch: int | None = None) -> tuple[int, 
     if max_batch is not None:
         sizes = (*(one for one in sizes if one < max_batch), max_batch)
     image_s = _time_batches(bundle, sizes)
-    best = min(image_s)
-    for batch in image_s:
-        if image_s[batch] < image_s[best] * _WORTH:
-            best = batch
+    least_s = min(image_s.values())
+    if least_s > _WORTH * image_s[min(image_s)]:
+        best = min(image_s)
+    else:
+        best = max(batch for batch in image_s if image_s[batch] <= _AS_GOOD * least_s)
     return best, image_s[best]
 
 

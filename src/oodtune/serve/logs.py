@@ -6,6 +6,8 @@ import random
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Final, TextIO
@@ -55,21 +57,33 @@ def log_event(event: str, level: int = logging.INFO, **fields: object) -> None:
         log.log(level, event, extra={"fields": {name: value for name, value in fields.items() if value is not None}})
 
 
-def take_request_id(scope: Scope) -> str:
-    """Return the id that the client gave with X-Request-Id, if it is harmless, or a new one.
+def take_request_id(given: bytes) -> str:
+    """Return the id that the client gave with X-Request-Id, if it is harmless, or a new one."""
+    return given.decode("ascii") if _GIVEN_ID.fullmatch(given) else f"{_ids.getrandbits(64):016x}"
 
-    Whatever is logged while this request is answered carries it.
-    """
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    request_id = given.decode("ascii") if _GIVEN_ID.fullmatch(given) else f"{_ids.getrandbits(64):016x}"
+
+def log_task_as(request_id: str) -> None:
+    """Whatever this task logs from now on carries the id."""
     _request_id.set(request_id)
-    return request_id
 
 
-def log_request(scope: Scope, status: int, seconds: float, model_version: str | None, log_all: bool) -> None:
-    """Log an answered request if it failed, or if `log_all`. To be called in the task that took its id."""
-    if status < HTTPStatus.BAD_REQUEST and not log_all:
-        return
+@contextmanager
+def logged_as(request_id: str) -> Iterator[None]:
+    """Whatever is logged in the block carries the id."""
+    token = _request_id.set(request_id)
+    try:
+        yield
+    finally:
+        _request_id.reset(token)
+
+
+def is_logged(status: int, log_all: bool) -> bool:
+    """Tell whether to log an answered request: if it failed, or if `log_all`."""
+    return log_all or status >= HTTPStatus.BAD_REQUEST
+
+
+def log_request(scope: Scope, status: int, seconds: float, model_version: str | None) -> None:
+    """Log an answered request; the scope has what its handler has noted of route and reason."""
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     client = scope.get("client")
     log_event(

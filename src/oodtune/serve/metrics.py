@@ -45,7 +45,9 @@ class Metrics:
         self.seconds = self._histogram(
             "oodtune_request_seconds", "Time from a request's head to the end of its answer.", _SECONDS, "route"
         )
-        self.in_flight = self._gauge("oodtune_in_flight", "Requests not answered yet.")
+        self.num_in_flight = 0
+        """Requests not answered yet. Counted by the event loop alone: it needs no lock."""
+        self._gauge("oodtune_in_flight", "Requests not answered yet.").set_function(lambda: self.num_in_flight)
         self.queue_depth = self._gauge("oodtune_queue_depth", "Requests that wait for a worker.")
         self.rejected = self._counter("oodtune_rejected_total", "Requests refused, by reason.", "reason")
         self.queue = self._histogram("oodtune_queue_seconds", "Time a request waited for a worker.", _SECONDS)

@@ -100,14 +100,15 @@ def _run(server: "uvicorn.Server", listener: socket.socket, reloader: "Reloader"
 def _configure(parts: "Parts") -> "uvicorn.Config":
     import uvicorn
 
-    from oodtune.serve.app import create_app
+    from oodtune.serve.app import create_app, predictions
+    from oodtune.serve.direct import DirectRoutes
     from oodtune.serve.parts import DRAIN_S
     from oodtune.serve.slow_clients import limited_protocol
 
     settings = parts.settings
     config = uvicorn.Config(
         create_app(parts),
-        http=limited_protocol(parts.metrics.reject),
+        http=limited_protocol(parts.metrics.reject, direct_routes=DirectRoutes(parts, predictions(parts))),
         ws="none",
         lifespan="on",
         access_log=False,

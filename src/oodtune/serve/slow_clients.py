@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from oodtune.serve.connection import Connection
+from oodtune.serve.direct import DirectConnection, DirectRoutes
 from oodtune.serve.refusal import Reason
 
 _SPARE_FILES: Final = 64
@@ -43,7 +43,7 @@ class _BrokenLimitError(Exception):
     """Raised in a callback of the parser, which stops it."""
 
 
-class LimitedProtocol(Connection):
+class LimitedProtocol(DirectConnection):
     """HTTP/1.1 within limits; what it cannot read is answered as JSON like every other error."""
 
     limits: ClassVar[Limits] = Limits()
@@ -119,7 +119,7 @@ class LimitedProtocol(Connection):
     def send_400_response(self, msg: str) -> None:
         """Answer what is wrong, if the client can tell which request that is about, and close. `msg` is uvicorn's."""
         self.reject(self._reason)
-        if not (self.pipeline or (self.cycle is not None and self.cycle.response_started)) or self._is_idle:
+        if not (self.pipeline or (self.cycle is not None and self.cycle.response_started)) or self.is_idle:
             body = orjson.dumps({"error": self._expected})
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[self._status] + head + body)
@@ -135,8 +135,10 @@ class LimitedProtocol(Connection):
             self._unread.cancel()
 
     def _watch(self) -> None:
-        """Expect bytes while no request is being answered, and none is awaited whose time is longer."""
-        if not self._is_idle:
+        """Expect bytes: the rest of a body; or a request, while none is being answered or awaited for longer."""
+        if self._awaits_body:
+            self._expect_body()
+        elif not self.is_idle:
             self._expect_nothing()
         elif self._expects_nothing:
             self._expect(self.limits.head_timeout_s, self._give_up)
@@ -152,8 +154,13 @@ class LimitedProtocol(Connection):
         self._expected = f"expected headers of at most {self.limits.max_head_bytes} bytes; send fewer"
 
 
-def limited_protocol(reject: Callable[[Reason], None], limits: Limits | None = None) -> type[LimitedProtocol]:
-    """Return the class for `uvicorn.Config(http=...)`; `reject` is told of every connection that breaks a limit."""
+def limited_protocol(
+    reject: Callable[[Reason], None], limits: Limits | None = None, direct_routes: DirectRoutes | None = None
+) -> type[LimitedProtocol]:
+    """Return the class for `uvicorn.Config(http=...)`; `reject` is told of every connection that breaks a limit.
+
+    Without `direct_routes`, all requests go through ASGI.
+    """
     found = limits or Limits()
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files != resource.RLIM_INFINITY:
@@ -161,6 +168,7 @@ def limited_protocol(reject: Callable[[Reason], None], limits: Limits | None = N
 
     class Protocol(LimitedProtocol):
         limits = found
+        routes = direct_routes
 
         def reject(self, reason: Reason) -> None:
             reject(reason)

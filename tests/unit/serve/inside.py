@@ -30,6 +30,31 @@ class Gate:
         return self.session.run(names, feed)
 
 
+class Transport(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self):
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+        self.is_read = True
+
+    def write(self, data):
+        self.written.append(bytes(data))
+
+    def close(self):
+        self.closed = True
+
+    def is_closing(self):
+        return self.closed
+
+    def pause_reading(self):
+        self.is_read = False
+
+    def resume_reading(self):
+        self.is_read = True
+
+
 class Failing:
     def __init__(self, error):
         self.error = error
@@ -65,6 +90,6 @@ async def ask(client: httpx.AsyncClient, count: int, waiting: int, bodies=None) 
     bodies = bodies or [BODY] * count
     tasks = [asyncio.create_task(client.post("/v1/classify", content=body)) for body in bodies]
     async with asyncio.timeout(20):
-        while client.parts.engine.num_waiting != waiting or client.parts.metrics.in_flight._value.get() < count:
+        while client.parts.engine.num_waiting != waiting or client.parts.metrics.num_in_flight < count:
             await asyncio.sleep(0.01)
     return tasks

@@ -8,34 +8,11 @@ from starlette.responses import Response, StreamingResponse
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from oodtune.serve.body import WHOLE
 from oodtune.serve.connection import CALM_S, Connection
+from tests.unit.serve.inside import Transport
 
 KEEP_ALIVE_S = 0.2
 ASK = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
-
-
-class Transport(asyncio.Transport):
-    def __init__(self):
-        super().__init__()
-        self.written: list[bytes] = []
-        self.closed = False
-        self.is_read = True
-
-    def write(self, data):
-        self.written.append(bytes(data))
-
-    def close(self):
-        self.closed = True
-
-    def is_closing(self):
-        return self.closed
-
-    def pause_reading(self):
-        self.is_read = False
-
-    def resume_reading(self):
-        self.is_read = True
 
 
 async def connect(app, **changes) -> tuple[Connection, Transport]:
@@ -133,26 +110,6 @@ def test_pipelined_requests_are_answered_in_order():
 
     written, _ = written_for(b"".join(ASK.replace(b"/ ", b"/%d " % place) for place in range(3)), name)
     assert [one[-2:] for one in written] == [b"/0", b"/1", b"/2"]
-
-
-@pytest.mark.parametrize(("first", "is_whole"), [(ASK, True), (ASK[:-1], False)], ids=["whole", "cut"])
-def test_the_scope_says_whether_the_body_has_come(first, is_whole):
-    found = []
-
-    async def look(scope, receive, send):
-        found.append(WHOLE in scope)
-        await hello(scope, receive, send)
-
-    async def scenario():
-        connection, _ = await connect(look)
-        connection.data_received(first)
-        await asyncio.sleep(0.01)
-        connection.data_received(ASK[len(first) :])
-        await settle(connection)
-        connection.connection_lost(None)
-
-    asyncio.run(scenario())
-    assert found == [is_whole]
 
 
 def test_an_idle_connection_is_closed_when_its_time_is_over_and_not_before_though_one_timer_serves_all_requests():

@@ -36,6 +36,24 @@ def test_a_batch_is_chosen_if_it_makes_images_cheaper_and_not_if_it_does_not():
     assert measure(Noting(image_s=0.05))[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("run_s", "chosen"),
+    [
+        ({1: 0.020, 2: 0.024, 4: 0.024, 8: 0.024}, 8),
+        ({1: 0.020, 2: 0.020, 4: 0.020, 8: 0.060}, 4),
+        ({1: 0.020, 2: 0.039, 4: 0.077, 8: 0.153}, 1),
+    ],
+    ids=["the larger the better", "the cheapest", "what saves little only makes requests wait"],
+)
+def test_the_batch_is_the_one_that_is_worth_its_wait(run_s, chosen):
+    class Timed(Noting):
+        def run(self, names, feed):
+            self.call_s = run_s[len(feed["images"])]
+            return super().run(names, feed)
+
+    assert measure(Timed())[0] == chosen
+
+
 def test_the_time_of_an_image_is_the_one_in_the_chosen_batch():
     batch, image_s = measure(Noting(call_s=0.02))
     assert 0.02 / batch <= image_s < 0.02

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from oodtune.serve.logs import configure_logging, log_event, log_request, take_request_id
+from oodtune.serve.logs import configure_logging, is_logged, log_event, log_request, logged_as, take_request_id
 
 SECRET = b"a-secret"
 SCOPE = {
@@ -42,8 +42,8 @@ def scope(**changes):
 
 def test_a_failed_request_is_one_line_that_says_who_what_and_why(lines):
     asked = scope(**{"oodtune.route": "/v1/classify", "oodtune.reason": "bad_image"})
-    assert take_request_id(asked) == "my-id_1.2"
-    log_request(asked, 400, 0.0123456789, "v7", log_all=False)
+    with logged_as(take_request_id(b"my-id_1.2")):
+        log_request(asked, 400, 0.0123456789, "v7")
     (line,) = lines()
     assert line.pop("time").endswith("Z")
     assert line == {
@@ -64,8 +64,7 @@ def test_a_failed_request_is_one_line_that_says_who_what_and_why(lines):
 
 def test_neither_token_nor_query_nor_an_unknown_path_is_logged(lines):
     asked = scope(path="/" + SECRET.decode())
-    take_request_id(asked)
-    log_request(asked, 404, 0.1, None, log_all=True)
+    log_request(asked, 404, 0.1, None)
     assert SECRET.decode() not in json.dumps(lines())
     assert lines()[0]["route"] == "other"
 
@@ -75,27 +74,28 @@ def test_neither_token_nor_query_nor_an_unknown_path_is_logged(lines):
     [(200, False, None), (200, True, "info"), (404, False, "warning"), (503, False, "warning"), (500, False, "error")],
 )
 def test_what_succeeds_is_logged_only_if_asked_for(lines, status, log_all, level):
-    log_request(scope(), status, 0.1, None, log_all)
-    assert [line["level"] for line in lines()] == ([level] if level else [])
+    assert is_logged(status, log_all) == (level is not None)
+    log_request(scope(), status, 0.1, None)
+    assert lines()[0]["level"] == (level or "info")
 
 
 @pytest.mark.parametrize(
     "given", [b"", b"x" * 65, b"a b", b'a"b', b"a\nb", "ä".encode(), b"\xff", b"a/b", b"a\r\nX-Evil: 1"]
 )
 def test_a_harmful_request_id_is_replaced(given):
-    new = take_request_id(scope(headers=[(b"x-request-id", given)]))
+    new = take_request_id(given)
     assert new.isalnum() and len(new) == 16
-    assert new != take_request_id(scope(headers=[(b"x-request-id", given)]))
+    assert new != take_request_id(given)
 
 
 @pytest.mark.parametrize("length", [b"-1", b"x", b"9" * 5000, "²".encode(), b"1e3"])
 def test_a_content_length_that_is_no_number_is_left_out(lines, length):
-    log_request(scope(headers=[(b"content-length", length)]), 400, 0.1, None, log_all=False)
+    log_request(scope(headers=[(b"content-length", length)]), 400, 0.1, None)
     assert "content_length" not in lines()[0]
 
 
 def test_a_client_that_is_no_address_is_left_out(lines):
-    log_request(scope(client=None), 400, 0.1, None, log_all=False)
+    log_request(scope(client=None), 400, 0.1, None)
     assert "remote" not in lines()[0]
 
 

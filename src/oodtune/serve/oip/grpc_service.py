@@ -10,6 +10,7 @@ import grpc
 
 from oodtune import __version__
 from oodtune.errors import DataError
+from oodtune.serve.answers import BUG
 from oodtune.serve.oip import protocol
 from oodtune.serve.oip.grpc_inbox import Inbox
 from oodtune.serve.oip.grpc_messages import (
@@ -125,14 +126,14 @@ class Handler:
     async def __call__(self, requests: Any, context: Any) -> bytes:
         begun_s = time.perf_counter()
         code = grpc.StatusCode.CANCELLED  # what remains if the client goes
+        self._metrics.num_in_flight += 1
         try:
-            with self._metrics.in_flight.track_inprogress():
-                try:
-                    answer = await self._read_and_answer(context)
-                    code = grpc.StatusCode.OK
-                    return answer
-                except Exception as error:  # noqa: BLE001  (whatever it is, the client gets a status)
-                    code, message, metadata = self._refuse(error)
+            try:
+                answer = await self._read_and_answer(context)
+                code = grpc.StatusCode.OK
+                return answer
+            except Exception as error:  # noqa: BLE001  (whatever it is, the client gets a status)
+                code, message, metadata = self._refuse(error)
             if _is_late(context):
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
             await context.abort(code, message, metadata)
@@ -142,6 +143,7 @@ class Handler:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
             raise
         finally:
+            self._metrics.num_in_flight -= 1
             self._metrics.count_request(self._route, code.name, time.perf_counter() - begun_s)
 
     async def _read_and_answer(self, context: Any) -> bytes:
@@ -157,7 +159,7 @@ class Handler:
             error = RefusedError("bad_image", str(error))
         if not isinstance(error, RefusedError):
             log.error("a gRPC call failed", exc_info=error)
-            return grpc.StatusCode.INTERNAL, "internal error; the server's log has the details", ()
+            return grpc.StatusCode.INTERNAL, BUG, ()
         self._metrics.reject(error.reason)
         wait_s = error.retry_after_s
         metadata = () if wait_s is None else (("grpc-retry-pushback-ms", str(1000 * wait_s)),)

@@ -133,7 +133,7 @@ def pick(request: InferRequest, model: ServedModel, outputs: Outputs) -> list[Ou
 
 def _pick_one(wanted: WantedOutput, model: ServedModel, outputs: Outputs) -> OutputTensor:
     if wanted.name == "ood_score":
-        values = model.bundle.domains.score(outputs.domain_distances.min(axis=1))  # (N,)
+        values = model.bundle.domains.score([min(row) for row in outputs.domain_distances.tolist()])  # (N,)
     else:
         values = getattr(outputs, wanted.name)
     if not wanted.classification:

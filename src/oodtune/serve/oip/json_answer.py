@@ -1,11 +1,11 @@
 """Answers to requests for inference: JSON, and binary tensors behind it where they are wanted."""
 
 import gzip
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from oodtune.serve.answers import JSON, Answer
 from oodtune.serve.oip.datatypes import raw_bytes
 from oodtune.serve.oip.inference import InferRequest, OutputTensor
 from oodtune.serve.served_model import ServedModel
@@ -14,12 +14,6 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 """The header that says how many bytes of a body are JSON; the rest is binary tensors."""
 _LEAST_GZIP_BYTES: Final = 1024
 _GZIP_LEVEL: Final = 1
-
-
-@dataclass(frozen=True)
-class Answer:
-    body: bytes
-    headers: dict[str, str]
 
 
 def write_answer(request: InferRequest, model: ServedModel, tensors: list[OutputTensor]) -> Answer:
@@ -32,7 +26,7 @@ def write_answer(request: InferRequest, model: ServedModel, tensors: list[Output
         answer["id"] = request.id
     header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     if not blobs:
-        return Answer(header, {"content-type": "application/json"})
+        return Answer(header, JSON)
     headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
     return Answer(b"".join([header, *blobs]), headers)
 

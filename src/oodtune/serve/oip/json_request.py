@@ -4,7 +4,9 @@ import base64
 import binascii
 import threading
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import simdjson
@@ -17,6 +19,8 @@ MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 """A parsed document takes up to 40 bytes of memory for each of its own."""
 _LARGE_BYTES: Final = 1024 * 1024
 """The memory of larger documents is given back at once, and only one of them is parsed at a time."""
+_KNOWN_BYTES: Final = 1024
+"""What such a header makes is kept: no more than its numbers, 8 bytes for each of its own."""
 _MOST_ITEMS: Final = 16
 """Inputs, outputs or dimensions: no valid request has more."""
 _KINDS: Final[dict[type, str]] = {
@@ -32,6 +36,14 @@ T = TypeVar("T", bool, int, str, simdjson.Array, simdjson.Object)
 _large = threading.Lock()
 
 
+class _Parsed(NamedTuple):
+    """What the JSON says."""
+
+    request: InferRequest
+    sizes: tuple[int | None, ...]
+    """How many bytes behind the JSON are the data of each input; None: its data is in the JSON."""
+
+
 class _Kept(threading.local):
     def __init__(self) -> None:
         self.parser = simdjson.Parser()
@@ -45,14 +57,26 @@ def read_request(model_name: str, model_version: str, header: Raw, blob: memoryv
 
     Raises RefusedError, where the header is no such request, or `blob` has another length than it says.
     """
+    if len(header) <= _KNOWN_BYTES:
+        return _hand_out(_read_known(model_name, model_version, bytes(header)), blob)
+    return _hand_out(_read_header(model_name, model_version, header), blob)
+
+
+@lru_cache(maxsize=64)
+def _read_known(model_name: str, model_version: str, header: bytes) -> _Parsed:
+    """What clients say in front of binary tensors, they say again and again."""
+    return _read_header(model_name, model_version, header)
+
+
+def _read_header(model_name: str, model_version: str, header: Raw) -> _Parsed:
     if len(header) > MAX_JSON_BYTES:
         message = f"expected at most {MAX_JSON_BYTES} bytes of JSON; send tensors in their binary form"
         raise RefusedError("too_large", message)
     if len(header) > _LARGE_BYTES:
         with _large:
-            return _read_apart(simdjson.Parser(), model_name, model_version, header, blob)
+            return _read_apart(simdjson.Parser(), model_name, model_version, header)
     try:
-        return _read_apart(_kept.parser, model_name, model_version, header, blob)
+        return _read_apart(_kept.parser, model_name, model_version, header)
     except RefusedError:
         raise
     except Exception:  # a bug: what it holds of the document must not spoil the next one
@@ -60,17 +84,17 @@ def read_request(model_name: str, model_version: str, header: Raw, blob: memoryv
         raise
 
 
-def _read_apart(parser: simdjson.Parser, name: str, version: str, header: Raw, blob: memoryview) -> InferRequest:
+def _read_apart(parser: simdjson.Parser, name: str, version: str, header: Raw) -> _Parsed:
     """Read, and let go of all that refers to the parsed document, of which a parser has one only."""
     try:
-        return _read(parser, name, version, header, blob)
+        return _read(parser, name, version, header)
     except RefusedError as error:
         refusal = error.with_traceback(None)  # its frames hold parts of the document
         refusal.__context__ = None
     raise refusal
 
 
-def _read(parser: simdjson.Parser, name: str, version: str, header: Raw, blob: memoryview) -> InferRequest:
+def _read(parser: simdjson.Parser, name: str, version: str, header: Raw) -> _Parsed:
     try:
         document = parser.parse(bytes(header))
     except (ValueError, RuntimeError):  # of simdjson; UnicodeDecodeError is a ValueError
@@ -78,14 +102,12 @@ def _read(parser: simdjson.Parser, name: str, version: str, header: Raw, blob: m
     if not isinstance(document, simdjson.Object):
         raise _bad("expected a JSON object with inputs")
     parameters = _parameters(document, "parameters")
-    blobs = _Blobs(blob)
-    inputs = tuple(_read_input(one, blobs) for one in _objects(document, "inputs"))
-    blobs.end()
-    return InferRequest(
+    read = [_read_input(one) for one in _objects(document, "inputs")]
+    request = InferRequest(
         model_name=name,
         model_version=version,
         id=_optional(document, "id", str) or "",
-        inputs=inputs,
+        inputs=tuple(tensor for tensor, _ in read),
         outputs=tuple(map(_read_output, _objects(document, "outputs"))),
         parameters={
             key: value
@@ -96,36 +118,40 @@ def _read(parser: simdjson.Parser, name: str, version: str, header: Raw, blob: m
             if value is not None
         },
     )
+    return _Parsed(request, tuple(size for _, size in read))
 
 
-class _Blobs:
-    """Hands out the binary tensors behind the JSON."""
-
-    def __init__(self, blob: memoryview) -> None:
-        self._rest = blob
-
-    def take(self, size: int) -> memoryview:
-        if not 0 <= size <= len(self._rest):
+def _hand_out(parsed: _Parsed, blob: memoryview) -> InferRequest:
+    """Return the request with the data that is behind its JSON. Raises RefusedError if that is longer or shorter."""
+    inputs, at = [], 0
+    for tensor, size in zip(parsed.request.inputs, parsed.sizes, strict=True):
+        if size is None:
+            inputs.append(tensor)
+            continue
+        if not 0 <= size <= len(blob) - at:
             raise _bad("binary_data_size: expected the size of the tensor's bytes in the body, found fewer of them")
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
-
-    def end(self) -> None:
-        if len(self._rest):
-            raise _bad(
-                f"expected the sizes of binary tensors to sum up to the body's, {len(self._rest)} bytes are left"
-            )
+        inputs.append(InputTensor(tensor.name, tensor.datatype, tensor.shape, blob[at : at + size]))
+        at += size
+    if at < len(blob):
+        rest = len(blob) - at
+        raise _bad(f"expected the sizes of binary tensors to sum up to the body's, {rest} bytes are left")
+    return replace(parsed.request, inputs=tuple(inputs))
 
 
-def _read_input(tensor: simdjson.Object, blobs: _Blobs) -> InputTensor:
+def _read_input(tensor: simdjson.Object) -> tuple[InputTensor, int | None]:
+    """Return an input, and the size of its data if that is behind the JSON."""
     parameters = _parameters(tensor, "inputs.parameters")
     datatype = _required(tensor, "datatype", str)
-    return InputTensor(
+    size = _optional(parameters, "binary_data_size", int)
+    if size is not None and _has(tensor, "data"):
+        raise _bad("expected an input with either data or binary_data_size, found both")
+    read = InputTensor(
         name=_required(tensor, "name", str),
         datatype=datatype,
         shape=_read_shape(_required(tensor, "shape", simdjson.Array)),
-        data=_read_data(tensor, datatype, _optional(parameters, "binary_data_size", int), blobs),
+        data=_read_data(tensor, datatype) if size is None else b"",
     )
+    return read, size
 
 
 def _read_shape(shape: simdjson.Array) -> tuple[int, ...]:
@@ -135,11 +161,7 @@ def _read_shape(shape: simdjson.Array) -> tuple[int, ...]:
     return sizes  # type: ignore[return-value]
 
 
-def _read_data(tensor: simdjson.Object, datatype: str, binary_size: int | None, blobs: _Blobs) -> Raw | Elements:
-    if binary_size is not None:
-        if _has(tensor, "data"):
-            raise _bad("expected an input with either data or binary_data_size, found both")
-        return blobs.take(binary_size)
+def _read_data(tensor: simdjson.Object, datatype: str) -> Elements:
     data = _required(tensor, "data", simdjson.Array)
     if datatype == "UINT8":
         return _read_numbers(data)

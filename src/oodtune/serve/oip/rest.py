@@ -1,45 +1,52 @@
 """The Open Inference Protocol over HTTP."""
 
-import asyncio
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from oodtune.bundle import Outputs, Pixels
-from oodtune.serve.answers import Handler, json_answer
+from oodtune.serve.answers import Answer, Handler, json_answer
 from oodtune.serve.engine import Load, Seen
 from oodtune.serve.oip.inference import ENCODED, InferRequest, InputTensor, pick, prepare, timeout_s
-from oodtune.serve.oip.json_answer import HEADER_LENGTH, Answer, compress, write_answer
+from oodtune.serve.oip.json_answer import HEADER_LENGTH, compress, write_answer
 from oodtune.serve.oip.json_request import read_request
 from oodtune.serve.oip.metadata import model_config, model_metadata, server_metadata
+from oodtune.serve.prediction import Head, Open, Prediction
 from oodtune.serve.refusal import RefusedError, late
-from oodtune.serve.served_model import ServedModel
+from oodtune.serve.served_model import Served, ServedModel
 
 if TYPE_CHECKING:
     from oodtune.serve.parts import Parts
 
+MODELS: Final = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 SMALL_BYTES: Final = 16 * 1024
 """JSON up to this is read at once, so that a wrong request never waits; more of it is a worker's task."""
 _MANY_VALUES: Final = 10_000
 """Answers of more logits are written in a thread of their own."""
 
 
+def predictions(parts: "Parts") -> dict[str, Open]:
+    """Return path -> what opens the requests for inference that are POSTed there."""
+    infer = Infer(parts.served, parts.settings.max_images)
+    return {f"{model}/infer": infer for model in MODELS}
+
+
 def routes(parts: "Parts") -> list[tuple[str, str, Handler]]:
-    """Return (method, path, handler) of every route of the protocol. Handlers raise RefusedError."""
+    """Return (method, path, handler) of every other route of the protocol. Handlers raise RefusedError."""
     rest = Rest(parts)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/v2", rest.server),
         ("GET", "/v2/health/live", parts.health.live),
         ("GET", "/v2/health/ready", parts.health.ready),
     ]
-    for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+    for model in MODELS:
         table += [
             ("GET", model, rest.model),
             ("GET", f"{model}/ready", rest.model_ready),
             ("GET", f"{model}/config", rest.model_config),
-            ("POST", f"{model}/infer", rest.infer),
         ]
     return table
 
@@ -63,69 +70,71 @@ class Rest:
         name, ready = self._find(request).name, self._parts.health.is_ready
         return json_answer({"name": name, "ready": ready}, 200 if ready else 503)
 
-    async def infer(self, request: Request) -> Response:
-        model = self._find(request)
-        async with self._parts.bodies.read(request) as body:
-            reading = _Reading(model, body, request.headers.get(HEADER_LENGTH), self._parts.settings.max_images)
-            if reading.is_small:
-                reading.prepare()
-            outputs = await self._parts.engine.predict(model, reading.load, reading.timeout_s)
-
-        def write() -> Answer:
-            return _write(reading.request, model, outputs, request.headers.get("accept-encoding", ""))
-
-        many = outputs.logits.size > _MANY_VALUES
-        answer = await asyncio.to_thread(write) if many else write()
-        return Response(answer.body, headers=answer.headers)
-
     def _find(self, request: Request) -> ServedModel:
-        return self._parts.served.find(request.path_params["name"], request.path_params.get("version", ""))
+        return _find(self._parts.served, request.path_params)
 
 
-def _write(request: InferRequest, model: ServedModel, outputs: Outputs, accept_encoding: str) -> Answer:
-    return compress(write_answer(request, model, pick(request, model, outputs)), accept_encoding)
+class Infer:
+    """Opens the requests for inference."""
 
-
-class _Reading:
-    """A body on its way to pixels: read by who calls `prepare` first, the event loop or a worker."""
-
-    def __init__(self, model: ServedModel, body: bytes, header_length: str | None, max_images: int) -> None:
-        self._model = model
+    def __init__(self, served: Served, max_images: int) -> None:
+        self._served = served
         self._max_images = max_images
-        self._body = body
-        self._header_bytes = _read_header_length(header_length, len(body))
-        self._begun_s = time.perf_counter()
+
+    def __call__(self, head: Head) -> Prediction:
+        """Raises RefusedError."""
+        return _Inference(_find(self._served, head.path), head, self._max_images)
+
+
+class _Inference(Prediction):
+    """Read by who calls `_prepare` first, the event loop or a worker."""
+
+    def __init__(self, model: ServedModel, head: Head, max_images: int) -> None:
+        super().__init__(model)
+        self._head = head
+        self._max_images = max_images
         self._load: Load | None = None
-        self.timeout_s: float | None = None
 
-    @property
-    def is_small(self) -> bool:
-        return self._header_bytes <= SMALL_BYTES
-
-    def prepare(self) -> Load:
-        """Read `request` and `timeout_s`. Raises RefusedError."""
-        self.request = self._read()
-        self.timeout_s = timeout_s(self.request)
-        self._load = prepare(self.request, self._model, self._max_images)
-        return self._load
+    def read(self, body: bytes) -> None:
+        self._begun_s = time.perf_counter()
+        self._body = body
+        self._header_bytes = _read_header_length(self._head.get(HEADER_LENGTH.encode()), len(body))
+        if self._header_bytes <= SMALL_BYTES:
+            self._prepare()
 
     def load(self, model: ServedModel, seen: Seen) -> Pixels:
-        """Return pixels (N, S, S, 3), on a worker. Raises RefusedError."""
         return (self._load or self._prepare_late())(model, seen)
 
+    def write(self, outputs: Outputs) -> Answer:
+        answer = write_answer(self._request, self.model, pick(self._request, self.model, outputs))
+        return compress(answer, self._head.get(b"accept-encoding") or "")
+
+    def is_long(self, outputs: Outputs) -> bool:
+        return outputs.logits.size > _MANY_VALUES
+
+    def _prepare(self) -> Load:
+        self._request = self._read_request()
+        self.timeout_s = timeout_s(self._request)
+        self._load = prepare(self._request, self.model, self._max_images)
+        return self._load
+
     def _prepare_late(self) -> Load:
-        load = self.prepare()
+        load = self._prepare()
         if self.timeout_s is not None and time.perf_counter() - self._begun_s > self.timeout_s:
             raise late()
         return load
 
-    def _read(self) -> InferRequest:
-        name, version, size = self._model.name, self._model.version, self._header_bytes
+    def _read_request(self) -> InferRequest:
+        name, version, size = self.model.name, self.model.version, self._header_bytes
         if size:  # what is JSON as a whole is not copied here: that would be half a megabyte at 224 px
             return read_request(name, version, self._body[:size], memoryview(self._body)[size:])
         # No JSON: the body is one file, and the answer is binary, too.
         file = InputTensor(ENCODED, "BYTES", (1,), [self._body])
         return InferRequest(name, version, "", (file,), parameters={"binary_data_output": True})
+
+
+def _find(served: Served, path: Mapping[str, str]) -> ServedModel:
+    return served.find(path["name"], path.get("version", ""))
 
 
 def _read_header_length(text: str | None, body_bytes: int) -> int:
