@@ -70,8 +70,13 @@ class Engine:
         self._batch_wait_s = settings.batch_wait_s
         self._jobs: JobQueue[_Job | None] = JobQueue()
         self._job_s = 0.0
+        self._taken = [0] * settings.workers
+        """Of each worker, how many requests it is answering."""
+        self._num_before = 0
+        """Requests that waited or were being answered when the last batch was complete."""
         self._threads = [
-            threading.Thread(target=self._work, name=f"predict-{i}", daemon=True) for i in range(settings.workers)
+            threading.Thread(target=self._work, args=(place,), name=f"predict-{place}", daemon=True)
+            for place in range(settings.workers)
         ]
         metrics.queue_depth.set_function(lambda: self.num_waiting)
 
@@ -126,16 +131,17 @@ class Engine:
             message = f"{waiting} requests wait already, about {wait_s:.1f} s; try again later"
             raise RefusedError("overloaded", message, max(1, math.ceil(wait_s - self._max_wait_s)))
 
-    def _work(self) -> None:
+    def _work(self, place: int) -> None:
         while (job := self._jobs.get()) is not None:
-            is_last = self._take(job)
+            is_last = self._take(place, job)
+            self._taken[place] = 0
             del job  # an idle worker must not keep a version in memory that has been replaced
             if is_last:
                 return
 
-    def _take(self, first: _Job) -> bool:
-        """Answer a batch; return whether it is this worker's last."""
-        jobs, is_last = self._gather(first)
+    def _take(self, place: int, first: _Job) -> bool:
+        """Answer a batch; return whether it is the last of the worker at `place`."""
+        jobs, is_last = self._gather(place, first)
         try:
             self._answer(jobs)
         except Exception as error:  # a bug must not leave clients without an answer
@@ -144,17 +150,24 @@ class Engine:
                 self._fail(one, error)
         return is_last
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        """Return a batch, and whether it is this worker's last.
+    def _gather(self, place: int, first: _Job) -> tuple[list[_Job], bool]:
+        """Return a batch, and whether it is the last of the worker at `place`.
 
         It takes what waits: no idle worker is left that could. With a `batch_wait_s`, it waits so long for more.
-        Without, it waits a moment while another is busy: those whom that one answers ask again, one after another.
+        Without, it takes no more than its share, and waits for that a moment while another is busy: those whom that
+        one answers ask again, one after another. Without shares, clients that ask again at once stay as uneven as they
+        began: one worker with batches of two and one with six do less than two with four.
         """
         jobs = [first]
         others_are_busy = self._jobs.num_idle < self.num_workers - 1
         wait_s = self._batch_wait_s or others_are_busy * _MOMENT * first.model.image_s
         until_s = time.perf_counter() + wait_s
-        while len(jobs) < first.model.max_batch:
+        while True:
+            self._taken[place] = len(jobs)
+            num_now = sum(self._taken) + self.num_waiting
+            share = math.ceil(max(num_now, self._num_before) / self.num_workers)
+            if len(jobs) >= first.model.max_batch or (len(jobs) >= share and not self._batch_wait_s):
+                break
             try:
                 follower = self._jobs.get(until_s)
             except queue.Empty:
@@ -162,6 +175,7 @@ class Engine:
             if follower is None:
                 return jobs, True
             jobs.append(follower)
+        self._num_before = num_now
         return jobs, False
 
     def _answer(self, jobs: Sequence[_Job]) -> None:

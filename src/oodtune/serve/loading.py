@@ -1,5 +1,6 @@
 """From a bundle on disk to a model that is warm: opened, proven, measured."""
 
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,34 +57,34 @@ def measure_batches(bundle: Bundle, max_batch: int | None = None) -> tuple[int, 
         sizes = tuple(batch for batch in sizes if batch == 1 or batch * size**2 <= _CACHED_PIXELS)
     if max_batch is not None:
         sizes = (*(one for one in sizes if one < max_batch), max_batch)
-    image_s = _time_batches(bundle, sizes)
-    least_s = min(image_s.values())
-    if least_s > _WORTH * image_s[min(image_s)]:
-        best = min(image_s)
+    rounds = _time_batches(bundle, sizes)
+    smallest = min(rounds[0])
+    # A machine's speed changes within a second: only times of one round can be compared.
+    costs = {batch: statistics.median(one[batch] / one[smallest] for one in rounds) for batch in rounds[0]}
+    if min(costs.values()) > _WORTH:
+        chosen = smallest
     else:
-        best = max(batch for batch in image_s if image_s[batch] <= _AS_GOOD * least_s)
-    return best, image_s[best]
+        chosen = max(batch for batch in costs if costs[batch] <= _AS_GOOD * min(costs.values()))
+    return chosen, min(one[chosen] for one in rounds)
 
 
-def _time_batches(bundle: Bundle, sizes: Sequence[int]) -> dict[int, float]:
-    """Return seconds of an image in batches of those of `sizes`, the smallest first, that there is time to run.
-
-    Rounds over all sizes: what disturbs the machine for a while disturbs them all.
-    """
+def _time_batches(bundle: Bundle, sizes: Sequence[int]) -> list[dict[int, float]]:
+    """Return, of each round, seconds of an image in batches of those of `sizes`, the smallest first, that there is
+    time to run."""
     until_s = time.perf_counter() + _LONGEST_WARM_UP_S
-    image_s: dict[int, float] = {}
+    first_s: dict[int, float] = {}
     for batch in sizes:
-        rounds_s = _LEAST_ROUNDS * sum(known * image_s[known] for known in image_s)
-        ahead_s = rounds_s + (1 + _LEAST_ROUNDS) * batch * min(image_s.values(), default=0.0)
+        rounds_s = _LEAST_ROUNDS * sum(known * first_s[known] for known in first_s)
+        ahead_s = rounds_s + (1 + _LEAST_ROUNDS) * batch * min(first_s.values(), default=0.0)
         if time.perf_counter() + ahead_s > until_s:
             break
         _time(bundle, batch)  # the first run in a size takes memory
-        image_s[batch] = _time(bundle, batch)
-    for _ in range(_ROUNDS):
-        if time.perf_counter() + sum(batch * image_s[batch] for batch in image_s) > until_s:
-            break
-        image_s = {batch: min(known_s, _time(bundle, batch)) for batch, known_s in image_s.items()}
-    return image_s
+        first_s[batch] = _time(bundle, batch)
+    rounds: list[dict[int, float]] = []
+    round_s = sum(batch * first_s[batch] for batch in first_s)
+    while len(rounds) < _ROUNDS and time.perf_counter() + round_s <= until_s:
+        rounds.append({batch: _time(bundle, batch) for batch in first_s})
+    return rounds or [first_s]
 
 
 def _time(bundle: Bundle, batch: int) -> float:

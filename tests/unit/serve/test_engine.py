@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from oodtune.bundle import open_bundle
 from oodtune.serve.engine import Engine
 from tests.unit.serve.inside import BODY, Gate, ask, served, serving
@@ -91,7 +93,7 @@ def test_a_request_that_finds_an_idle_worker_is_that_worker_s_alone():
     asyncio.run(scenario())
 
 
-def test_what_waits_while_all_workers_are_busy_is_one_batch_of_the_first_that_is_free():
+def test_the_first_that_is_free_takes_its_share_of_what_waits_in_one_batch():
     async def scenario():
         session = open_bundle(tiny_bundle()).session
         last, first = Gate(session), Gate(session)
@@ -107,30 +109,34 @@ def test_what_waits_while_all_workers_are_busy_is_one_batch_of_the_first_that_is
             assert [(await task).status_code for task in tasks[1:]] == [200] * 5
             last.opened.set()
             assert (await tasks[0]).status_code == 200
-            assert first.sizes == [1, 4]
+            assert first.sizes == [1, 3, 1]  # six are in the house, so each of two may have three
 
     asyncio.run(scenario())
 
 
-def test_while_another_is_busy_a_worker_waits_a_moment_for_company_and_else_it_does_not():
+@pytest.mark.parametrize(("before", "share"), [(4, 2), (2, 1)])
+def test_while_another_is_busy_a_worker_waits_a_moment_for_its_share_of_as_many_as_there_were(before, share):
     async def scenario():
         session = open_bundle(tiny_bundle()).session
         busy, free = Gate(session), Gate(session)
         free.opened.set()
         async with serving(model=served(busy), workers=2) as client:
-            await all_idle(client.parts.engine)
-            client.parts.served.replace(served(free, version="two", max_batch=2, image_s=1000.0))
-            assert (await client.post("/v1/classify", content=BODY)).status_code == 200
+            engine = client.parts.engine
+            await all_idle(engine)
+            client.parts.served.replace(served(free, version="two", max_batch=8, image_s=1000.0))
+            assert (await client.post("/v1/classify", content=BODY)).status_code == 200  # alone, none waits
+            free.sizes.clear()
             client.parts.served.replace(served(busy, version="three"))
             tasks = await ask(client, 1, waiting=0)
             assert await asyncio.to_thread(busy.entered.wait, 20)
-            client.parts.served.replace(served(free, version="four", max_batch=2, image_s=1000.0))
-            for _ in range(2):
+            client.parts.served.replace(served(free, version="four", max_batch=8, image_s=1000.0))
+            engine._num_before = before
+            for _ in range(share):
                 tasks += await ask(client, 1, waiting=0)
-            assert [(await task).status_code for task in tasks[1:]] == [200, 200]
+            assert {(await task).status_code for task in tasks[1:]} == {200}
             busy.opened.set()
             assert (await tasks[0]).status_code == 200
-            assert free.sizes == [1, 2]
+            assert free.sizes == [share]
 
     asyncio.run(scenario())
 
