@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, get_args
 
@@ -43,6 +43,19 @@ BATCHES: Final = {96: (1, 4, 8), 224: (1,)}
 """Larger ones cost more per image at 224 px."""
 WARM_UP_S: Final = 1
 READY: Final = Post("/v2/health/ready", {}, b"")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Latencies under load, and without any just before: the machine's speed changes."""
+
+    unloaded: Open
+    open: Open
+
+    @property
+    def times(self) -> float:
+        """p99 under load, in latencies of the unloaded server."""
+        return self.open.p99_s / self.unloaded.p50_s
 
 
 class Bench:
@@ -102,16 +115,16 @@ class Bench:
         print(self.parts[ratio.name], flush=True)
         return ratio
 
-    def measure_open_loop(self, server: Running) -> dict[str, Open]:
-        """Return latencies of one client, and of clients that come at LOAD of the raw limit: at random, and paced."""
+    def measure_open_loop(self, server: Running, arrivals: Arrivals) -> list[Loaded]:
+        """Return, for every repeat, latencies of clients that come at LOAD of the raw limit, and of one client."""
         post = make_post("jpeg", self.jpeg, self.size)
         setup = Setup(count_cpus(), 1, 1, True)  # whoever comes alone is served alone
         seconds = self.options.open_seconds
-        found = {"unloaded": run_open_loop(server, post, 0.0, seconds / 4, self.directory)}
-        for arrivals in get_args(Arrivals):
-            limit = self.limit.measure(setup, 2 * self.options.limit_seconds)
-            rate = LOAD * limit.per_second
-            found[arrivals] = run_open_loop(server, post, rate, seconds, self.directory, arrivals)
+        found = []
+        for _ in range(self.options.repeats):
+            unloaded = run_open_loop(server, post, 0.0, seconds / 4, self.directory)
+            rate = LOAD * self.limit.measure(setup, 2 * self.options.limit_seconds).per_second
+            found.append(Loaded(unloaded, run_open_loop(server, post, rate, seconds, self.directory, arrivals)))
         return found
 
 
@@ -153,7 +166,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="measured pairs of each ratio (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=3, help="of every run of a server (default: %(default)s)")
     parser.add_argument("--limit-seconds", type=float, default=0.8, help="of every run of the limit")
-    parser.add_argument("--open-seconds", type=float, default=12.0, help="of the open loop (default: %(default)s)")
+    parser.add_argument("--open-seconds", type=float, default=6.0, help="of every open loop (default: %(default)s)")
     parser.add_argument("--peer", choices=sorted(PACKAGES), action="append", default=[], help="measure it, too")
     parser.add_argument("--peers-dir", type=Path, default=Path("peers"), help="of their environments")
     parser.add_argument("--work", type=Path, help="keep the bundles here, and use those that are there")
@@ -184,16 +197,18 @@ def measure_ours(bench: Bench, latencies: dict[str, object]) -> tuple[list[Ratio
                 print(f"{payload}, {size} px: not measured, the server answered {status}", flush=True)
                 continue
             ratios += [bench.compare_ours(server, post, payload, count) for count in options.connections]
-        open_loops = bench.measure_open_loop(server)
-        latencies[f"{size} px"] = {name: asdict(one) for name, one in open_loops.items()}
-        unloaded = open_loops.pop("unloaded")
-        print_open_loops(size, unloaded, open_loops)
+        open_loops = {arrivals: bench.measure_open_loop(server, arrivals) for arrivals in get_args(Arrivals)}
+        latencies[f"{size} px"] = {name: [asdict(one) for one in found] for name, found in open_loops.items()}
+        print_open_loops(size, open_loops)
         bounds = [
             *(
                 Bound(
-                    f"p99 at {LOAD:.0%} load, {name}, {size} px", one.p99_s / unloaded.p50_s, MOST_LATENCY, "x unloaded"
+                    f"p99 at {LOAD:.0%} load, {name}, {size} px",
+                    statistics.median(one.times for one in found),
+                    MOST_LATENCY,
+                    "x unloaded",
                 )
-                for name, one in open_loops.items()
+                for name, found in open_loops.items()
             ),
             Bound(f"memory, {size} px", server.megabytes(), MOST_MEGABYTES, "MB"),
             Bound(f"start, {size} px", server.start_s, LONGEST_START_S, "s"),
@@ -201,15 +216,17 @@ def measure_ours(bench: Bench, latencies: dict[str, object]) -> tuple[list[Ratio
     return ratios, bounds
 
 
-def print_open_loops(size: int, unloaded: Open, open_loops: Mapping[str, Open]) -> None:
-    print(f"open loop, {size} px: one client's p50 is {1e3 * unloaded.p50_s:.1f} ms", flush=True)
-    for name, one in open_loops.items():
-        print(
-            f"  arrivals {name}: {one.per_second:.0f}/s, p50 {1e3 * one.p50_s:.1f} ms, p99 {1e3 * one.p99_s:.1f} ms, "
-            f"{one.failed} of {one.requests} failed; others took {one.others:.2f} CPUs, the generator "
-            f"{one.generator:.2f}",
-            flush=True,
-        )
+def print_open_loops(size: int, open_loops: Mapping[str, Sequence[Loaded]]) -> None:
+    for name, found in open_loops.items():
+        print(f"open loop, {size} px, arrivals {name}:", flush=True)
+        for loaded in found:
+            one = loaded.open
+            print(
+                f"  {one.per_second:.0f}/s, p50 {1e3 * one.p50_s:.1f} ms, p99 {1e3 * one.p99_s:.1f} ms, "
+                f"{loaded.times:.1f} x the {1e3 * loaded.unloaded.p50_s:.1f} ms of one client, {one.failed} of "
+                f"{one.requests} failed; others took {one.others:.2f} CPUs, the generator {one.generator:.2f}",
+                flush=True,
+            )
     print(
         f"  ideal server, arrivals random: p99 of {ideal_p99(LOAD, count_cpus()):.1f} x its service time",
         flush=True,

@@ -149,7 +149,9 @@ class _Direct:
     ) -> None:
         self.keep_alive = keep_alive
         self._connection, self._parts = connection, parts
-        self._route, self._head, self._prediction = route, head, prediction
+        self._route, self._head = route, head
+        self._prediction: Prediction | None = prediction
+        """None once it is answered: a connection keeps its last request until the next."""
         self._held = parts.bodies.hold()
         self._begun_s = time.perf_counter()
         self._reason: str | None = None
@@ -167,9 +169,9 @@ class _Direct:
     def begin(self) -> None:
         """The body is whole: let a worker have it."""
         self.more_body = False
-        if self.response_complete:
-            return
         prediction = self._prediction
+        if prediction is None:
+            return
         try:
             prediction.read(self._held.join())
             self._parts.engine.submit(prediction.model, prediction.load, self, prediction.timeout_s)
@@ -188,13 +190,15 @@ class _Direct:
         return self.response_complete
 
     def set_result(self, result: Outputs) -> None:
-        if self._prediction.is_long(result):
-            task = self._connection.loop.create_task(self._write_apart(result))
+        prediction = self._prediction
+        assert prediction is not None
+        if prediction.is_long(result):
+            task = self._connection.loop.create_task(self._write_apart(prediction, result))
             self._connection.tasks.add(task)
             task.add_done_callback(self._connection.tasks.discard)
             return
         try:
-            answer = self._prediction.write(result)
+            answer = prediction.write(result)
         except Exception as error:  # noqa: BLE001  set_exception logs it
             self.set_exception(error)
         else:
@@ -211,9 +215,9 @@ class _Direct:
             log.error("a prediction failed", exc_info=exception)
         self._send(HTTPStatus.INTERNAL_SERVER_ERROR, orjson.dumps({"error": BUG}), JSON)
 
-    async def _write_apart(self, outputs: Outputs) -> None:
+    async def _write_apart(self, prediction: Prediction, outputs: Outputs) -> None:
         try:
-            answer = await write(self._prediction, outputs)
+            answer = await write(prediction, outputs)
         except Exception as error:  # noqa: BLE001  set_exception logs it
             self.set_exception(error)
         else:
@@ -240,6 +244,7 @@ class _Direct:
 
     def _end(self, code: int) -> None:
         self.response_started = self.response_complete = True
+        self._prediction = None
         self._held.release()
         parts, seconds = self._parts, time.perf_counter() - self._begun_s
         parts.metrics.num_in_flight -= 1

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import tracemalloc
 
 import pytest
 
@@ -221,3 +222,17 @@ def test_a_shutdown_lets_what_is_asked_be_answered_first():
 def test_without_routes_nothing_is_direct():
     assert LimitedProtocol.routes is None
     assert limited_protocol(lambda reason: None).routes is None
+
+
+def test_an_idle_connection_holds_nothing_of_what_it_has_asked():
+    async def scenario():
+        async with serving(max_body_bytes=2_000_000, max_buffered_bytes=20_000_000) as connect:
+            clients = [connect() for _ in range(8)]
+            tracemalloc.start()
+            for client in clients:
+                assert (await client.ask(ask(CLASSIFY, bytes(1_000_000))))[0] == 400
+            held = tracemalloc.get_traced_memory()[0]
+            tracemalloc.stop()
+            assert held < 2_000_000
+
+    asyncio.run(scenario())
