@@ -91,21 +91,29 @@ class Bench:
                 print(f"    {ours.failed} requests of {server.name} failed", flush=True)
             pairs.append((ours.speed.cpu_s, statistics.mean((before.cpu_s, after.cpu_s))))
             before = after
-        ratios = [limit_s / ours_s for ours_s, limit_s in pairs]
-        ratio = Ratio(
-            name=f"{payload}, {self.size} px, {connections} connections, in images per CPU second",
-            ours=server.name,
-            theirs=f"raw limit: {setup.threads} threads x {setup.intra_op}, batch {setup.batch}",
-            per_second_ours=1 / statistics.median(ours_s for ours_s, _ in pairs),
-            per_second_theirs=1 / statistics.median(limit_s for _, limit_s in pairs),
-            ratio=statistics.median(ratios),
-            lowest=min(ratios),
-            highest=max(ratios),
-            repeats=len(ratios),
-            target=TARGETS[payload],
-        )
-        print(ratio, flush=True)
-        return ratio
+        name = f"{payload}, {self.size} px, {connections} connections, in images per CPU second"
+        theirs = f"raw limit: {setup.threads} threads x {setup.intra_op}, batch {setup.batch}"
+        return _print_ratio(name, server.name, theirs, pairs, TARGETS[payload])
+
+    def oppose(self, ours: Running, theirs: Running, connections: int) -> Ratio:
+        """Return the ratio of CPU time of a peer to that of our server, for JPEGs."""
+        servers = {
+            ours: make_post("jpeg", self.jpeg, self.size),
+            theirs: peer_post(theirs.name, self.jpeg),
+        }
+        for server, post in servers.items():
+            run_wrk(server, post, connections, WARM_UP_S, self.directory)
+        pairs = []
+        for _ in range(self.options.repeats):
+            runs = [
+                run_wrk(one, post, connections, self.options.seconds, self.directory) for one, post in servers.items()
+            ]
+            for server, run in zip(servers, runs, strict=True):
+                if run.failed:
+                    print(f"    {run.failed} requests of {server.name} failed", flush=True)
+            pairs.append((runs[0].speed.cpu_s, runs[1].speed.cpu_s))
+        name = f"jpeg, {self.size} px, {connections} connections, in images per CPU second"
+        return _print_ratio(name, ours.name, theirs.name, pairs, 1.0)
 
     def compare_ours(self, server: Running, post: Post, payload: Payload, connections: int) -> Ratio:
         """As `compare`, of our server; note where the time went."""
@@ -128,6 +136,25 @@ class Bench:
         return found
 
 
+def _print_ratio(name: str, ours: str, theirs: str, pairs: Sequence[tuple[float, float]], target: float) -> Ratio:
+    """Return the ratio of pairs of CPU seconds for one image, ours and theirs."""
+    ratios = [theirs_s / ours_s for ours_s, theirs_s in pairs]
+    ratio = Ratio(
+        name=name,
+        ours=ours,
+        theirs=theirs,
+        per_second_ours=1 / statistics.median(ours_s for ours_s, _ in pairs),
+        per_second_theirs=1 / statistics.median(theirs_s for _, theirs_s in pairs),
+        ratio=statistics.median(ratios),
+        lowest=min(ratios),
+        highest=max(ratios),
+        repeats=len(ratios),
+        target=target,
+    )
+    print(ratio, flush=True)
+    return ratio
+
+
 def main() -> None:
     options = parse()
     if shutil.which("wrk") is None:
@@ -143,7 +170,7 @@ def main() -> None:
                 found, limits = measure_ours(bench, latencies)
                 ratios += found
                 bounds += limits
-                peers += measure_peers(bench, found)
+                peers += measure_peers(bench)
                 parts |= {name: asdict(one) for name, one in bench.parts.items()}
     print(*bounds, sep="\n", flush=True)
     write_figures(
@@ -233,35 +260,15 @@ def print_open_loops(size: int, open_loops: Mapping[str, Sequence[Loaded]]) -> N
     )
 
 
-def measure_peers(bench: Bench, ours: Sequence[Ratio]) -> list[Ratio]:
-    """Return how often ours does, per CPU second, what each peer does once, both by the ratio to the raw limit."""
-    known = {ratio.name: ratio for ratio in ours}
+def measure_peers(bench: Bench) -> list[Ratio]:
+    """Return how often ours does, per CPU second, what each peer does once: both are up, and asked by turns."""
     found = []
     for name in bench.options.peer:
-        with running_peer(name, bench.options.peers_dir, bench.bundle, bench.jpeg) as server:
-            for connections in bench.options.connections:
-                theirs = bench.compare(server, peer_post(name, bench.jpeg), "jpeg", connections)
-                if theirs.name in known:
-                    found.append(oppose(known[theirs.name], theirs))
-                    print(found[-1], flush=True)
-            print(f"{name}, {bench.size} px: {server.megabytes():.0f} MB, {server.start_s:.1f} s to start", flush=True)
+        peer = running_peer(name, bench.options.peers_dir, bench.bundle, bench.jpeg)
+        with bench.serve() as ours, peer as theirs:
+            found += [bench.oppose(ours, theirs, connections) for connections in bench.options.connections]
+            print(f"{name}, {bench.size} px: {theirs.megabytes():.0f} MB, {theirs.start_s:.1f} s to start", flush=True)
     return found
-
-
-def oppose(ours: Ratio, theirs: Ratio) -> Ratio:
-    """Return the ratio of two ratios to the raw limit; its extremes are those of unlucky and lucky pairs."""
-    return Ratio(
-        name=ours.name,
-        ours=ours.ours,
-        theirs=theirs.ours,
-        per_second_ours=ours.per_second_ours,
-        per_second_theirs=theirs.per_second_ours,
-        ratio=ours.ratio / theirs.ratio,
-        lowest=ours.lowest / theirs.highest,
-        highest=ours.highest / theirs.lowest,
-        repeats=ours.repeats,
-        target=1.0,
-    )
 
 
 if __name__ == "__main__":

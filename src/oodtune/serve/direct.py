@@ -1,8 +1,8 @@
 """Predictions answered on their connection, without ASGI: no task, no scope, no objects of requests and responses.
 
-The model pushes all else out of the CPU's caches, and what runs between two images runs cold: the way through ASGI
-costs three times its warm time there. So plain requests take this one; whatever is odd about a request before its body,
-a refusal too, takes that, and is answered the same (`tests/unit/serve/test_direct.py` compares them).
+The model pushes all else out of the CPU's caches, and what runs between two images runs cold: there, the way through
+ASGI takes several times its warm time. So plain requests take this one; whatever is odd about a request before its
+body, a refusal too, takes that, and is answered the same (`tests/unit/serve/test_direct.py` compares them).
 """
 
 import logging
@@ -33,7 +33,7 @@ _ODD: Final = frozenset({b"content-encoding", b"expect", b"transfer-encoding", b
 
 
 class DirectRoutes:
-    """What opens predictions, by path without parameters."""
+    """What opens predictions, by path; one that names a version needs ASGI."""
 
     def __init__(self, parts: "Parts", openers: Mapping[str, Open]) -> None:
         self.parts = parts
