@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -75,18 +75,25 @@ def measure(contest: Contest, repeats: int) -> Ratio:
     contest.theirs[1]()
     contest.ours[1]()
     pairs = [(_seconds(contest.ours[1]), _seconds(contest.theirs[1])) for _ in range(repeats)]
-    ratios = [theirs / ours for ours, theirs in pairs]
+    return ratio_of_pairs(contest.name, contest.ours[0], contest.theirs[0], pairs, contest.target, contest.count)
+
+
+def ratio_of_pairs(
+    name: str, ours: str, theirs: str, pairs: Sequence[tuple[float, float]], target: float, count: int = 1
+) -> Ratio:
+    """Return the ratio of pairs of seconds, ours and theirs, in which each does `count` items."""
+    ratios = [theirs_s / ours_s for ours_s, theirs_s in pairs]
     return Ratio(
-        name=contest.name,
-        ours=contest.ours[0],
-        theirs=contest.theirs[0],
-        per_second_ours=contest.count / statistics.median(ours for ours, _ in pairs),
-        per_second_theirs=contest.count / statistics.median(theirs for _, theirs in pairs),
+        name=name,
+        ours=ours,
+        theirs=theirs,
+        per_second_ours=count / statistics.median(ours_s for ours_s, _ in pairs),
+        per_second_theirs=count / statistics.median(theirs_s for _, theirs_s in pairs),
         ratio=statistics.median(ratios),
         lowest=min(ratios),
         highest=max(ratios),
-        repeats=repeats,
-        target=contest.target,
+        repeats=len(pairs),
+        target=target,
     )
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from benchmarks.figures import describe_machine, write_figures
-from benchmarks.ratio import Bound, Ratio
+from benchmarks.ratio import Bound, Ratio, ratio_of_pairs
 from benchmarks.serve_inputs import PAYLOADS, Payload, Post, draw_jpeg, make_post, write_bundle
 from benchmarks.serve_limit import Limit, Setup
 from benchmarks.serve_load import Arrivals, Open, ideal_p99, run_open_loop, run_wrk
@@ -85,35 +85,36 @@ class Bench:
         before = self.limit.measure(setup, self.options.limit_seconds)
         pairs = []
         for _ in range(self.options.repeats):
-            ours = run_wrk(server, post, connections, self.options.seconds, self.directory)
+            ours_s = self._cpu_s(server, post, connections)
             after = self.limit.measure(setup, self.options.limit_seconds)
-            if ours.failed:
-                print(f"    {ours.failed} requests of {server.name} failed", flush=True)
-            pairs.append((ours.speed.cpu_s, statistics.mean((before.cpu_s, after.cpu_s))))
+            pairs.append((ours_s, statistics.mean((before.cpu_s, after.cpu_s))))
             before = after
         name = f"{payload}, {self.size} px, {connections} connections, in images per CPU second"
         theirs = f"raw limit: {setup.threads} threads x {setup.intra_op}, batch {setup.batch}"
-        return _print_ratio(name, server.name, theirs, pairs, TARGETS[payload])
+        ratio = ratio_of_pairs(name, server.name, theirs, pairs, TARGETS[payload])
+        print(ratio, flush=True)
+        return ratio
 
     def oppose(self, ours: Running, theirs: Running, connections: int) -> Ratio:
         """Return the ratio of CPU time of a peer to that of our server, for JPEGs."""
-        servers = {
-            ours: make_post("jpeg", self.jpeg, self.size),
-            theirs: peer_post(theirs.name, self.jpeg),
-        }
-        for server, post in servers.items():
-            run_wrk(server, post, connections, WARM_UP_S, self.directory)
-        pairs = []
-        for _ in range(self.options.repeats):
-            runs = [
-                run_wrk(one, post, connections, self.options.seconds, self.directory) for one, post in servers.items()
-            ]
-            for server, run in zip(servers, runs, strict=True):
-                if run.failed:
-                    print(f"    {run.failed} requests of {server.name} failed", flush=True)
-            pairs.append((runs[0].speed.cpu_s, runs[1].speed.cpu_s))
+        our_post, their_post = make_post("jpeg", self.jpeg, self.size), peer_post(theirs.name, self.jpeg)
+        run_wrk(ours, our_post, connections, WARM_UP_S, self.directory)
+        run_wrk(theirs, their_post, connections, WARM_UP_S, self.directory)
+        pairs = [
+            (self._cpu_s(ours, our_post, connections), self._cpu_s(theirs, their_post, connections))
+            for _ in range(self.options.repeats)
+        ]
         name = f"jpeg, {self.size} px, {connections} connections, in images per CPU second"
-        return _print_ratio(name, ours.name, theirs.name, pairs, 1.0)
+        ratio = ratio_of_pairs(name, ours.name, theirs.name, pairs, 1.0)
+        print(ratio, flush=True)
+        return ratio
+
+    def _cpu_s(self, server: Running, post: Post, connections: int) -> float:
+        """Load the server; return its CPU seconds for a request, and say if any failed."""
+        run = run_wrk(server, post, connections, self.options.seconds, self.directory)
+        if run.failed:
+            print(f"    {run.failed} requests of {server.name} failed", flush=True)
+        return run.speed.cpu_s
 
     def compare_ours(self, server: Running, post: Post, payload: Payload, connections: int) -> Ratio:
         """As `compare`, of our server; note where the time went."""
@@ -134,25 +135,6 @@ class Bench:
             rate = LOAD * self.limit.measure(setup, 2 * self.options.limit_seconds).per_second
             found.append(Loaded(unloaded, run_open_loop(server, post, rate, seconds, self.directory, arrivals)))
         return found
-
-
-def _print_ratio(name: str, ours: str, theirs: str, pairs: Sequence[tuple[float, float]], target: float) -> Ratio:
-    """Return the ratio of pairs of CPU seconds for one image, ours and theirs."""
-    ratios = [theirs_s / ours_s for ours_s, theirs_s in pairs]
-    ratio = Ratio(
-        name=name,
-        ours=ours,
-        theirs=theirs,
-        per_second_ours=1 / statistics.median(ours_s for ours_s, _ in pairs),
-        per_second_theirs=1 / statistics.median(theirs_s for _, theirs_s in pairs),
-        ratio=statistics.median(ratios),
-        lowest=min(ratios),
-        highest=max(ratios),
-        repeats=len(ratios),
-        target=target,
-    )
-    print(ratio, flush=True)
-    return ratio
 
 
 def main() -> None:

@@ -33,8 +33,12 @@ def json_answer(value: Any, status: int = HTTPStatus.OK, headers: Mapping[str, s
     return Response(orjson.dumps(value), status, headers, media_type="application/json")
 
 
+def error_body(message: str) -> bytes:
+    return orjson.dumps({"error": message})
+
+
 def error_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return json_answer({"error": message}, status, headers)
+    return Response(error_body(message), status, headers, media_type="application/json")
 
 
 def refusal_answer(refusal: RefusedError) -> Response:

@@ -6,16 +6,14 @@ body, a refusal too, takes that, and is answered the same (`tests/unit/serve/tes
 """
 
 import logging
-import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
 
-import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from oodtune.bundle import Outputs
-from oodtune.serve.answers import BUG, CLIENT_CLOSED_REQUEST, JSON
+from oodtune.serve.answers import BUG, CLIENT_CLOSED_REQUEST, JSON, error_body
 from oodtune.serve.auth import TokenCheck
 from oodtune.serve.body import BODY_TIMEOUT_S, slow_body
 from oodtune.serve.connection import Connection
@@ -153,10 +151,9 @@ class _Direct:
         self._prediction: Prediction | None = prediction
         """None once it is answered: a connection keeps its last request until the next."""
         self._held = parts.bodies.hold()
-        self._begun_s = time.perf_counter()
+        self._begun_s = parts.metrics.begin_request()
         self._reason: str | None = None
         self._request_id = take_request_id(head.headers.get(b"x-request-id", b""))
-        parts.metrics.num_in_flight += 1
 
     def receive(self, piece: bytes) -> None:
         if self.response_complete:
@@ -209,11 +206,11 @@ class _Direct:
             self._reason = exception.reason
             self._parts.metrics.reject(exception.reason)
             headers = {**JSON, **exception.headers}
-            self._send(exception.status, orjson.dumps({"error": exception.message}), headers)
+            self._send(exception.status, error_body(exception.message), headers)
             return
         with logged_as(self._request_id):
             log.error("a prediction failed", exc_info=exception)
-        self._send(HTTPStatus.INTERNAL_SERVER_ERROR, orjson.dumps({"error": BUG}), JSON)
+        self._send(HTTPStatus.INTERNAL_SERVER_ERROR, error_body(BUG), JSON)
 
     async def _write_apart(self, prediction: Prediction, outputs: Outputs) -> None:
         try:
@@ -246,9 +243,8 @@ class _Direct:
         self.response_started = self.response_complete = True
         self._prediction = None
         self._held.release()
-        parts, seconds = self._parts, time.perf_counter() - self._begun_s
-        parts.metrics.num_in_flight -= 1
-        parts.metrics.count_request(self._route, code, seconds)
+        parts = self._parts
+        seconds = parts.metrics.end_request(self._route, code, self._begun_s)
         if is_logged(code, parts.settings.access_log):
             with logged_as(self._request_id):
                 log_request(self._scope(), code, seconds, parts.served.version)

@@ -129,6 +129,18 @@ class Metrics:
             if score > scores.max_score:
                 self.out_of_domain.inc()
 
+    def begin_request(self) -> float:
+        """Count a request as in flight; return when it began, for `end_request`."""
+        self.num_in_flight += 1
+        return time.perf_counter()
+
+    def end_request(self, route: str, code: int | str, begun_s: float) -> float:
+        """Count the answer to a request that was in flight; return its seconds."""
+        self.num_in_flight -= 1
+        seconds = time.perf_counter() - begun_s
+        self.count_request(route, code, seconds)
+        return seconds
+
     def count_request(self, route: str, code: int | str, seconds: float) -> None:
         """Count an answer and its time. The children are kept: looking one up costs more than counting."""
         children = self._answers.get((route, code))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import ClassVar, Final
 
-import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from oodtune.serve.answers import error_body
 from oodtune.serve.direct import DirectConnection, DirectRoutes
 from oodtune.serve.refusal import Reason
 
@@ -120,7 +120,7 @@ class LimitedProtocol(DirectConnection):
         """Answer what is wrong, if the client can tell which request that is about, and close. `msg` is uvicorn's."""
         self.reject(self._reason)
         if not (self.pipeline or (self.cycle is not None and self.cycle.response_started)) or self.is_idle:
-            body = orjson.dumps({"error": self._expected})
+            body = error_body(self._expected)
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[self._status] + head + body)
         self.transport.close()

@@ -1,6 +1,5 @@
 """What every request passes before its handler: counts and logs, and the token if there is one."""
 
-import time
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -35,7 +34,7 @@ class Watch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun_s = time.perf_counter()
+        begun_s = self._parts.metrics.begin_request()
         request_id = take_request_id(next((value for name, value in scope["headers"] if name == b"x-request-id"), b""))
         code = int(HTTPStatus.INTERNAL_SERVER_ERROR)  # what the server answers if nothing below does
 
@@ -48,13 +47,10 @@ class Watch:
                     MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
 
-        self._parts.metrics.num_in_flight += 1
         log_task_as(request_id)
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            self._parts.metrics.num_in_flight -= 1
-            seconds = time.perf_counter() - begun_s
-            self._parts.metrics.count_request(scope.get("oodtune.route", "other"), code, seconds)
+            seconds = self._parts.metrics.end_request(scope.get("oodtune.route", "other"), code, begun_s)
             if is_logged(code, self._parts.settings.access_log):
                 log_request(scope, code, seconds, self._parts.served.version)

@@ -1,9 +1,7 @@
 """Facts of clients whose predictions are answered without ASGI: those that go, trickle, press on, or meet a bug."""
 
 import asyncio
-import io
 import json
-import logging
 import tracemalloc
 
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from oodtune.bundle import open_bundle
 from oodtune.serve import direct
 from oodtune.serve.connection import CALM_S
-from oodtune.serve.logs import configure_logging
 from oodtune.serve.oip import rest
 from oodtune.serve.slow_clients import LimitedProtocol, limited_protocol
 from tests.unit.serve.connected import BINARY, CLASSIFY, INFER, ask, binary, sample, serving
@@ -89,7 +86,7 @@ def test_a_body_that_trickles_in_is_refused_in_time_and_one_that_comes_is_not(mo
     asyncio.run(scenario())
 
 
-def test_a_head_that_came_slowly_leaves_no_timer_for_its_body(monkeypatch):
+def test_a_head_that_came_slowly_leaves_no_timer_for_its_body():
     async def scenario():
         gate = Gate(open_bundle(tiny_bundle()).session)
         async with serving(gate) as connect:
@@ -139,12 +136,9 @@ def test_what_would_wait_too_long_is_refused():
 
 
 @pytest.mark.parametrize("where", ["read", "write"])
-def test_a_bug_is_500_says_nothing_to_the_client_and_is_logged_with_the_request(monkeypatch, where):
+def test_a_bug_is_500_says_nothing_to_the_client_and_is_logged_with_the_request(monkeypatch, lines, where):
     def fail(*arguments):
         raise ValueError("secret details")
-
-    stream, root = io.StringIO(), logging.getLogger()
-    before = (root.handlers[:], root.level)
 
     async def scenario():
         async with serving() as connect:
@@ -156,16 +150,11 @@ def test_a_bug_is_500_says_nothing_to_the_client_and_is_logged_with_the_request(
             assert (status, json.loads(body)) == (500, {"error": "internal error; the server's log has the details"})
             assert (await client.ask(ask(INFER, *binary(BINARY))))[0] == 200
 
-    configure_logging(stream)
-    try:
-        asyncio.run(scenario())
-    finally:
-        logging.captureWarnings(False)
-        root.handlers, root.level = before
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [line["request_id"] for line in lines] == ["i", "i"]
-    assert "secret details" in lines[0]["traceback"]
-    assert lines[1]["status"] == 500
+    asyncio.run(scenario())
+    logged = lines()
+    assert [line["request_id"] for line in logged] == ["i", "i"]
+    assert "secret details" in logged[0]["traceback"]
+    assert logged[1]["status"] == 500
 
 
 def test_an_answer_that_takes_long_to_write_is_written_apart_and_is_the_same(monkeypatch):

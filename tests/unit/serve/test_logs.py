@@ -1,13 +1,12 @@
 """Facts of the lines of JSON that the server writes."""
 
-import io
 import json
 import logging
 import warnings
 
 import pytest
 
-from oodtune.serve.logs import configure_logging, is_logged, log_event, log_request, logged_as, take_request_id
+from oodtune.serve.logs import is_logged, log_event, log_request, logged_as, take_request_id
 
 SECRET = b"a-secret"
 SCOPE = {
@@ -23,17 +22,6 @@ SCOPE = {
     ],
     "client": ("10.0.0.7", 4711),
 }
-
-
-@pytest.fixture
-def lines():
-    """Yield a function that returns the lines logged so far, as JSON; logging is as before afterwards."""
-    root, stream = logging.getLogger(), io.StringIO()
-    before = (root.handlers[:], root.level)
-    configure_logging(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logging.captureWarnings(False)
-    root.handlers, root.level = before
 
 
 def scope(**changes):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -124,9 +123,8 @@ class Handler:
         self._max_fields = _EXTRA_FIELDS + parts.settings.max_images
 
     async def __call__(self, requests: Any, context: Any) -> bytes:
-        begun_s = time.perf_counter()
+        begun_s = self._metrics.begin_request()
         code = grpc.StatusCode.CANCELLED  # what remains if the client goes
-        self._metrics.num_in_flight += 1
         try:
             try:
                 answer = await self._read_and_answer(context)
@@ -143,8 +141,7 @@ class Handler:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
             raise
         finally:
-            self._metrics.num_in_flight -= 1
-            self._metrics.count_request(self._route, code.name, time.perf_counter() - begun_s)
+            self._metrics.end_request(self._route, code.name, begun_s)
 
     async def _read_and_answer(self, context: Any) -> bytes:
         self._admit(context)

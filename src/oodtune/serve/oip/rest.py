@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MODELS: Final = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 SMALL_BYTES: Final = 16 * 1024
 """JSON up to this is read at once, so that a wrong request never waits; more of it is a worker's task."""
+_HEADER_LENGTH: Final = HEADER_LENGTH.encode()
 _MANY_VALUES: Final = 10_000
 """Answers of more logits are written in a thread of their own."""
 
@@ -98,7 +99,7 @@ class _Inference(Prediction):
     def read(self, body: bytes) -> None:
         self._begun_s = time.perf_counter()
         self._body = body
-        self._header_bytes = _read_header_length(self._head.get(HEADER_LENGTH.encode()), len(body))
+        self._header_bytes = _read_header_length(self._head.get(_HEADER_LENGTH), len(body))
         if self._header_bytes <= SMALL_BYTES:
             self._prepare()
 
