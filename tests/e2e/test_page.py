@@ -147,7 +147,10 @@ def test_images_can_be_dropped_and_pasted(address: str, page: Page, gesture: str
 
 
 def test_the_keyboard_is_enough_and_its_place_is_visible(address: str, page: Page) -> None:
+    # Listened for from the start: Playwright does not wait until the browser listens, so a key right after may win.
+    page.on("filechooser", lambda _: None)
     page.goto(address)
+    expect(page.locator("#model")).to_contain_text("·")  # the page has come to rest
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "files"
