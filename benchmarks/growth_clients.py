@@ -11,10 +11,10 @@ Exits with 1 if a target is missed; needs `wrk` (apt install wrk).
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.growth import LINEAR, Curve, Growth, conclude, parser
+from benchmarks.growth import LINEAR, Curve, Growth, add, conclude, parser
 from benchmarks.ratio import Bound
 from benchmarks.serve_inputs import Post, draw_jpeg, make_post, write_bundle
 from benchmarks.serve_load import run_wrk
@@ -33,21 +33,21 @@ def main() -> int:
     options = making.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk: expected the load generator wrk, found none; apt install wrk")
-    curves = [
-        Curve("answers a second", "1/s"),
-        Curve("CPU time of an answer", "ms", most_exponent=CONSTANT),
-        Curve("p50", "ms", most_exponent=LINEAR),
-        Curve("p99", "ms", most_exponent=LINEAR),
-        Curve("memory, the most so far", "MB", most_exponent=CONSTANT),
-    ]
+    curves = {
+        "answers": Curve("answers a second", "1/s"),
+        "CPU": Curve("CPU time of an answer", "ms", most_exponent=CONSTANT),
+        "p50": Curve("p50", "ms", most_exponent=LINEAR),
+        "p99": Curve("p99", "ms", most_exponent=LINEAR),
+        "memory": Curve("memory, the most so far", "MB", most_exponent=CONSTANT),
+    }
     with tempfile.TemporaryDirectory(prefix="oodtune-bench-") as name:
         failed = measure(Path(name), options.sizes, options.seconds, curves)
     none_failed = Bound("requests that failed or were refused", float(failed), 0.0, "requests")
-    growth = Growth("clients", options.sizes, curves)
+    growth = Growth("clients", options.sizes, list(curves.values()))
     return conclude(options, growth, "onnxruntime", "uvicorn", bounds=[none_failed])
 
 
-def measure(directory: Path, sizes: Sequence[int], seconds: int, curves: Sequence[Curve]) -> int:
+def measure(directory: Path, sizes: Sequence[int], seconds: int, curves: Mapping[str, Curve]) -> int:
     """Add the values of one server to `curves`; return how many requests failed."""
     failed, port = 0, free_port()
     path = write_bundle(directory / "bundle", BACKBONE, SIZE)
@@ -58,12 +58,8 @@ def measure(directory: Path, sizes: Sequence[int], seconds: int, curves: Sequenc
             run_wrk(server, post, size, 1, directory)
             seen = run_wrk(server, post, size, seconds, directory)
             failed += seen.failed
-            good = seen.speed.per_second - seen.failed / seconds
-            times = [1e3 * one for one in (seen.speed.cpu_s * seen.speed.per_second / good, seen.p50_s, seen.p99_s)]
-            for curve, value in zip(curves, [good, *times, server.megabytes()], strict=True):
-                curve.values.append(value)
-            shown = ", ".join(f"{curve.name} {curve.values[-1]:.4g} {curve.unit}" for curve in curves)
-            print(f"{size} clients: {shown}, failed {seen.failed}", flush=True)
+            times_ms = {"CPU": 1e3 * seen.speed.cpu_s, "p50": 1e3 * seen.p50_s, "p99": 1e3 * seen.p99_s}
+            add(curves, size, {"answers": seen.speed.per_second, **times_ms, "memory": server.megabytes()})
     return failed
 
 

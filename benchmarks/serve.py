@@ -4,10 +4,11 @@
     python -m benchmarks.serve --peer litserve --peer triton
 
 The raw limit is this project's decoding and ONNX Runtime in a loop without a server, in the best of several setups,
-measured just before and just after every run of the server. Its threads times its batch are no more than the
-connections: nobody can run what nobody has sent. A ratio is CPU seconds per image of that limit by CPU
-seconds per request of the server's whole tree of processes, the median over such pairs; wrk, which asks, is not in it.
-A tensor's limit has no decoding: it needs none.
+measured just before and just after every run of the server. It uses as many cores as the server may, or as there are
+connections, and its threads times its batch are no more than the connections: nobody can run what nobody has sent. A
+ratio is CPU seconds per image of that limit by CPU seconds per request of the server's whole tree of processes, the
+median over such pairs; wrk, which asks, is not in it. A tensor's limit has no decoding: it needs none.
+
 The model has random weights. Exits with 1 if a target is missed; needs `wrk` (apt install wrk).
 """
 
@@ -172,8 +173,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, nargs="+", default=[96, 224], help="of images, in pixels")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32], help="of wrk")
     parser.add_argument("--payload", choices=PAYLOADS, nargs="+", default=list(PAYLOADS))
-    parser.add_argument("--repeats", type=int, default=3, help="measured pairs of each ratio (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=3, help="of every run of a server (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="measured pairs of each ratio (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of every run of a server (default: %(default)s)")
     parser.add_argument("--limit-seconds", type=float, default=0.8, help="of every run of the limit")
     parser.add_argument("--open-seconds", type=float, default=6.0, help="of every open loop (default: %(default)s)")
     parser.add_argument("--peer", choices=sorted(PACKAGES), action="append", default=[], help="measure it, too")
@@ -183,7 +184,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     if options.quick:
-        options.repeats, options.seconds, options.limit_seconds, options.open_seconds = 1, 1, 0.3, 4.0
+        options.repeats, options.seconds, options.limit_seconds, options.open_seconds = 1, 1.0, 0.3, 4.0
     return options
 
 

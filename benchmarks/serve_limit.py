@@ -57,12 +57,15 @@ class Limit:
         return Speed(**json.loads(self._process.stdout.readline()))
 
     def find_best(self, connections: int, decodes: bool, batches: tuple[int, ...]) -> Setup:
-        """Return the setup of least CPU time per image of those that so many connections can keep busy."""
+        """Return the setup of least CPU time per image of those that use as many cores as the server may.
+
+        That is all of them, or as many as there are connections: an image takes less of a core whose neighbours idle.
+        """
         if (connections, decodes) not in self._best:
             cpus = count_cpus()
             setups = [
                 Setup(threads, intra_op, batch, decodes)
-                for threads, intra_op in {(1, 1), (1, cpus), (cpus, 1)}
+                for threads, intra_op in {(min(cpus, connections), 1), (1, cpus)}
                 for batch in batches
                 if threads * batch <= connections
             ]

@@ -6,6 +6,7 @@ wrk has no open loop; as a program, this file is that generator: one request a l
 import asyncio
 import heapq
 import json
+import math
 import random
 import statistics
 import subprocess
@@ -24,14 +25,25 @@ local file = io.open("%(body)s", "rb")
 wrk.method, wrk.body = "POST", file:read("*a")
 file:close()
 %(headers)s
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long s; long ns; } moment; int clock_gettime(int clock, moment *at);")
+local at, log = ffi.new("moment"), io.open("%(log)s", "a")
+function response(status)
+  if status >= 300 then return end
+  ffi.C.clock_gettime(1, at)
+  log:write(string.format("%%.6f\\n", tonumber(at.s) + tonumber(at.ns) / 1e9))
+  log:flush()
+end
 function done(summary, latency)
   local wrong = summary.errors
-  io.write(string.format('\\n{"requests":%%d,"failed":%%d,"seconds":%%f,"p50_s":%%f,"p99_s":%%f}\\n', summary.requests,
-    wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout, summary.duration / 1e6,
+  io.write(string.format('\\n{"failed":%%d,"p50_s":%%f,"p99_s":%%f}\\n',
+    wrong.connect + wrong.read + wrong.write + wrong.status + wrong.timeout,
     latency:percentile(50) / 1e6, latency:percentile(99) / 1e6))
 end
 """
 _LONGEST_ANSWER_S: Final = 30.0
+_EDGE_S: Final = 0.5
+"""At each end of a load, in which nothing is measured: clients connect, and break off."""
 
 Arrivals = Literal["random", "paced"]
 """Of an open loop: a Poisson process, as of many clients who know nothing of each other, or one every so often, as of
@@ -64,25 +76,33 @@ class Open:
     """CPUs that the generator took."""
 
 
-def run_wrk(server: Running, post: Post, connections: int, seconds: int, directory: Path) -> Closed:
-    """Load `server` with so many connections, for whole seconds, as wrk has them.
+def run_wrk(server: Running, post: Post, connections: int, seconds: float, directory: Path) -> Closed:
+    """Load `server` with so many connections; its speed is that of the middle `seconds`, all else of the whole load.
 
-    CPU seconds are those of the server's whole tree of processes. What is under way at the end counts as cost and not
-    as an answer: the more, the shorter and slower the run.
+    Speed counts what succeeded. CPU seconds are those of the server's whole tree of processes. As many requests are
+    under way when the middle begins as when it ends, so that what is not answered yet is no cost without an answer.
     """
     body = directory / "body"
     body.write_bytes(post.body)
+    log = directory / "answered"
+    log.unlink(missing_ok=True)
     headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in post.headers.items())
     script = directory / "wrk.lua"
-    script.write_text(_SCRIPT % {"body": body, "headers": headers}, encoding="utf-8")
+    script.write_text(_SCRIPT % {"body": body, "headers": headers, "log": log}, encoding="utf-8")
     url = f"http://127.0.0.1:{server.port}{post.path}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), url]
-    begun_s = server.cpu_s()
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    taken_s = server.cpu_s() - begun_s
+    whole = f"-d{math.ceil(seconds + 2 * _EDGE_S)}s"
+    command = ["wrk", "-t1", f"-c{connections}", whole, "--timeout", "30s", "-s", str(script), url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        time.sleep(_EDGE_S)
+        begun_s, begun_cpu_s = time.monotonic(), server.cpu_s()
+        time.sleep(seconds)
+        ended_s, ended_cpu_s = time.monotonic(), server.cpu_s()
+        printed, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f"wrk: exited with {process.returncode}; run {command}")
     found = json.loads(printed.splitlines()[-1])
-    answered = max(1, found["requests"])
-    speed = Speed(found["requests"] / found["seconds"], taken_s / answered)
+    answered = sum(begun_s < float(line) <= ended_s for line in log.read_text().splitlines())
+    speed = Speed(answered / (ended_s - begun_s), (ended_cpu_s - begun_cpu_s) / max(1, answered))
     return Closed(speed, found["p50_s"], found["p99_s"], found["failed"])
 
 

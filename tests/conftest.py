@@ -4,6 +4,7 @@ One thread per process: two workers share two cores, and OpenMP collapses when i
 """
 
 import os
+import signal
 import sys
 
 import pytest
@@ -14,6 +15,9 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, every process compiles our sources anew
 sys.dont_write_bytecode = False
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and all that they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -149,7 +149,10 @@ def test_an_interrupted_wait_leaves_the_run_alone(kubeflow: StubbedKubeflow) -> 
         assert process.stderr is not None
         assert process.stderr.readline() == "train: running\n"
         process.send_signal(signal.SIGINT)
-        words = process.stderr.read()
+        try:
+            _, words = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert words == (
         f"stopped: run r1 goes on; follow it with `oodtune pipeline status r1 --wait --host {kubeflow.url}`\n"

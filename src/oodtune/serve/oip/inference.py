@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,7 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class InputTensor:
+class InputTensor(NamedTuple):
     name: str
     datatype: str
     shape: tuple[int, ...]
@@ -49,8 +48,7 @@ class InputTensor:
     """`bytes` and `memoryview` hold the binary form; all else is a flat sequence of elements."""
 
 
-@dataclass(frozen=True)
-class WantedOutput:
+class WantedOutput(NamedTuple):
     name: str
     binary: bool | None = None
     """Whether it is to be answered in binary form; None: as the request's other outputs."""
@@ -61,8 +59,7 @@ class WantedOutput:
 _EVERY_OUTPUT: Final = tuple(map(WantedOutput, OUTPUTS))
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     model_name: str
     model_version: str
     """Empty: any."""
@@ -70,11 +67,10 @@ class InferRequest:
     inputs: tuple[InputTensor, ...]
     outputs: tuple[WantedOutput, ...] = ()
     """None at all: every output."""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class OutputTensor:
+class OutputTensor(NamedTuple):
     name: str
     datatype: Literal["FP32", "BYTES"]
     shape: tuple[int, ...]

@@ -35,10 +35,12 @@ def _describe(tensor: OutputTensor, as_binary: bool, blobs: list[bytes]) -> dict
     described: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
     if as_binary:
         blobs.append(raw_bytes(tensor.data))
-        return {**described, "parameters": {"binary_data_size": len(blobs[-1])}}
-    if isinstance(tensor.data, list):
-        return {**described, "data": [element.decode() for element in tensor.data]}
-    return {**described, "data": tensor.data.ravel()}
+        described["parameters"] = {"binary_data_size": len(blobs[-1])}
+    elif isinstance(tensor.data, list):
+        described["data"] = [element.decode() for element in tensor.data]
+    else:
+        described["data"] = tensor.data.ravel()
+    return described
 
 
 def compress(answer: Answer, accept_encoding: str) -> Answer:

@@ -4,7 +4,6 @@ import base64
 import binascii
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -130,12 +129,12 @@ def _hand_out(parsed: _Parsed, blob: memoryview) -> InferRequest:
             continue
         if not 0 <= size <= len(blob) - at:
             raise _bad("binary_data_size: expected the size of the tensor's bytes in the body, found fewer of them")
-        inputs.append(InputTensor(tensor.name, tensor.datatype, tensor.shape, blob[at : at + size]))
+        inputs.append(tensor._replace(data=blob[at : at + size]))
         at += size
     if at < len(blob):
         rest = len(blob) - at
         raise _bad(f"expected the sizes of binary tensors to sum up to the body's, {rest} bytes are left")
-    return replace(parsed.request, inputs=tuple(inputs))
+    return parsed.request._replace(inputs=tuple(inputs))
 
 
 def _read_input(tensor: simdjson.Object) -> tuple[InputTensor, int | None]:
