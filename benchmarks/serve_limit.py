@@ -16,7 +16,7 @@ import numpy as np
 
 from oodtune.bundle import open_bundle
 from oodtune.cpus import count_cpus
-from oodtune.preprocess import decode_image, preprocess
+from oodtune.preprocess import read_pixels
 
 _TRIAL_S: Final = 0.7
 
@@ -85,14 +85,14 @@ class _Loop:
     def run(self, setup: Setup, seconds: float) -> Speed:
         bundle = self._bundles[setup.intra_op]
         config = bundle.preprocess
-        known = preprocess(decode_image(self._jpeg), config)  # (S, S, 3)
+        known, _ = read_pixels(self._jpeg, config)  # (S, S, 3)
         counts = [0] * setup.threads
         end_s = time.perf_counter() + seconds
 
         def work(place: int) -> None:
             while time.perf_counter() < end_s:
                 each = range(setup.batch)
-                images = [preprocess(decode_image(self._jpeg), config) if setup.decodes else known for _ in each]
+                images = [read_pixels(self._jpeg, config)[0] if setup.decodes else known for _ in each]
                 bundle.run(np.stack(images))
                 counts[place] += setup.batch
 

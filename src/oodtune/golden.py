@@ -18,7 +18,7 @@ from oodtune.bundle import GOLDEN, Bundle, Outputs
 from oodtune.config import PreprocessConfig
 from oodtune.errors import ArtifactError, DataError
 from oodtune.pixels import Pixels
-from oodtune.preprocess import decode_image, preprocess
+from oodtune.preprocess import read_pixels
 
 TOLERANCES: Final = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.1}
 """Of a graph's outputs on another machine, in units of their standard deviation where that exceeds 1. Sums in another
@@ -48,7 +48,7 @@ def draw_golden() -> list[bytes]:
 
 def pixels_of(config: PreprocessConfig, encoded: Sequence[bytes]) -> npt.NDArray[np.uint8]:
     """Return pixels (N, S, S, 3) of encoded images. Raises DataError if one is not readable here."""
-    return np.stack([preprocess(decode_image(one), config) for one in encoded])
+    return np.stack([read_pixels(one, config)[0] for one in encoded])
 
 
 def write_golden(path: Path, encoded: Sequence[bytes], pixels: Pixels, outputs: Mapping[str, Outputs]) -> None:

@@ -13,6 +13,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from oodtune.config import PreprocessConfig
 from oodtune.errors import DataError
+from oodtune.jpeg import TooCostlyError, decode_common, is_jpeg, read_markers
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is decoded of strangers: their readers have seen much hostile input."""
@@ -22,8 +23,6 @@ MAX_PIXELS: Final = 25_000_000
 """A 200 KB file can claim 80 million pixels and cost 600 MB; refuse before decoding."""
 MAX_SIDE: Final = 65_535
 """Of width and height, as in JPEG: resizing a line of 25 million pixels costs 1 GB and 15 s."""
-MAX_SCANS: Final = 64
-"""Of a progressive JPEG, which has about 10: each scan is a pass over all pixels, and may be a few bytes long."""
 MAX_READS: Final = 100_000
 """Steps in which a file from the network is read: Python loops over segments, chunks and tags, however small."""
 DEEP_MODES: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
@@ -68,7 +67,8 @@ def decode_image(source: bytes | Path) -> Image.Image:
     For images of strangers. Raises DataError if it is not a whole image in one of FORMATS, or has over
     MAX_PIXELS pixels.
     """
-    return _decode(source, "image", FORMATS, None).image
+    pixels = decode_common(source, MAX_PIXELS) if isinstance(source, bytes) else None
+    return _decode(source, "image", FORMATS, None).image if pixels is None else Image.fromarray(pixels)
 
 
 def decode_with_facts(source: bytes | Path, name: str = "image", at_least: int | None = None) -> Decoded:
@@ -84,13 +84,15 @@ def decode_with_facts(source: bytes | Path, name: str = "image", at_least: int |
 def _decode(source: bytes | Path, name: str, formats: tuple[str, ...] | None, at_least: int | None) -> Decoded:
     name = name if isinstance(source, bytes) else str(source)
     try:
+        if isinstance(source, bytes) and is_jpeg(source):
+            read_markers(source)
         with Image.open(_Sparing(source) if isinstance(source, bytes) else source, formats=formats) as image:
             _check_cost(image)
             return _load(image, at_least)
     except UnidentifiedImageError:
         known = ", ".join(FORMATS) if formats is not None else "PNG, JPEG, or what else Pillow reads"
         raise DataError(f"{name}: expected an image ({known}), found something else; replace or remove it") from None
-    except _TooCostlyError as error:
+    except TooCostlyError as error:
         raise DataError(f"{name}: {error}; scale it down, or save it again") from None
     except Exception as error:  # noqa: BLE001  of a damaged file, Pillow's many readers raise anything
         cause = " ".join(str(error).split()) or type(error).__name__
@@ -98,20 +100,16 @@ def _decode(source: bytes | Path, name: str, formats: tuple[str, ...] | None, at
 
 
 def _check_cost(image: Image.Image) -> None:
-    """Raise _TooCostlyError if decoding would take much time or memory. Nothing is decoded yet."""
+    """Raise TooCostlyError if decoding would take much time or memory. Nothing is decoded yet."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _TooCostlyError(f"expected at most {MAX_PIXELS:,} pixels, found {width}x{height}")
+        raise TooCostlyError(f"expected at most {MAX_PIXELS:,} pixels, found {width}x{height}")
     if max(width, height) > MAX_SIDE:
-        raise _TooCostlyError(f"expected at most {MAX_SIDE:,} pixels a side, found {width}x{height}")
+        raise TooCostlyError(f"expected at most {MAX_SIDE:,} pixels a side, found {width}x{height}")
     if isinstance(image, TiffImageFile):
         tile = image.tag_v2.get(_TILE_WIDTH, 1) * image.tag_v2.get(_TILE_LENGTH, 1)
         if tile > MAX_PIXELS:
-            raise _TooCostlyError(f"expected tiles of at most {MAX_PIXELS:,} pixels, found {tile:,}")
-    if image.info.get("progressive") and isinstance(source := getattr(image, "fp", None), _Sparing):
-        scans = source.getvalue().count(b"\xff\xda")  # within a scan, 0xff is followed by 0
-        if scans > MAX_SCANS:
-            raise _TooCostlyError(f"expected a JPEG of at most {MAX_SCANS} scans, found {scans}")
+            raise TooCostlyError(f"expected tiles of at most {MAX_PIXELS:,} pixels, found {tile:,}")
 
 
 def _load(image: Image.Image, at_least: int | None) -> Decoded:
@@ -156,10 +154,6 @@ def _read_pixels(image: Image.Image, at_least: int | None) -> Image.Image:
     return image
 
 
-class _TooCostlyError(Exception):
-    """An image that would take too much time or memory."""
-
-
 class _Sparing(io.BytesIO):
     """A file in memory that is read in at most MAX_READS steps."""
 
@@ -168,14 +162,27 @@ class _Sparing(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._num_reads += 1
         if self._num_reads > MAX_READS:
-            raise _TooCostlyError(f"expected a file that is read in at most {MAX_READS:,} steps, found more")
+            raise TooCostlyError(f"expected a file that is read in at most {MAX_READS:,} steps, found more")
         return super().read(size)
 
 
 def preprocess(image: Image.Image, config: PreprocessConfig) -> npt.NDArray[np.uint8]:
     """Return the pixels (S, S, 3) that a network sees of an RGB image, S = `config.size`."""
-    resized = image.resize((config.size, config.size), _RESAMPLING[config.interpolation])
+    size = config.size, config.size
+    resized = image if image.size == size else image.resize(size, _RESAMPLING[config.interpolation])
     return np.asarray(resized, dtype=np.uint8)
+
+
+def read_pixels(source: bytes, config: PreprocessConfig) -> tuple[npt.NDArray[np.uint8], int]:
+    """Return what `preprocess` makes of `decode_image`, and how many pixels the file has. Raises DataError.
+
+    The short way for a common JPEG that has the network's size already.
+    """
+    pixels = decode_common(source, MAX_PIXELS)
+    if pixels is not None and pixels.shape[:2] == (config.size, config.size):
+        return pixels, config.size**2
+    image = decode_image(source) if pixels is None else Image.fromarray(pixels)
+    return preprocess(image, config), image.width * image.height
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

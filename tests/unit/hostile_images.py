@@ -38,6 +38,17 @@ def jpeg_of_scans(count: int) -> bytes:
     return whole[:-2] + whole[whole.rfind(b"\xff\xda") : -2] * count + b"\xff\xd9"
 
 
+def baseline_jpeg_of_scans(count: int) -> bytes:
+    """A JPEG of 25 million pixels that is not progressive, of empty scans of one colour each."""
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(stream, "JPEG")
+    whole = stream.getvalue()
+    size, first = whole.find(b"\xff\xc0") + 5, whole.find(b"\xff\xda")
+    head = whole[:size] + struct.pack(">HH", 5000, 5000) + whole[size + 4 : first]
+    scans = [b"\xff\xda\0\x08\x01%c%c\0\x3f\0" % (colour, 0x11 if colour > 1 else 0) for colour in (1, 2, 3)]
+    return head + b"".join(scans) * (count // 3) + b"\xff\xd9"
+
+
 def jpeg_with(segments: bytes) -> bytes:
     whole = jpeg()
     return whole[:2] + segments + whole[2:]
@@ -94,6 +105,7 @@ COSTLY = {
     "empty chunks": lambda: png(4, 4, b"", png_chunk(b"tEXt", b"a\0b") * 200_000),
     "empty data chunks": lambda: png(4, 4, b"", png_chunk(b"IDAT", b"") * 200_000),
     "scans": lambda: jpeg_of_scans(500),
+    "baseline scans": lambda: baseline_jpeg_of_scans(9_000),
     "segments": lambda: jpeg_with(b"\xff\xe1\x00\x03x" * 200_000),
     "fill bytes": lambda: jpeg_with(b"\xff" * 500_000),
     "a tile": lambda: tiff_of_tiles(6_000),
@@ -105,6 +117,7 @@ HARMLESS = {
     "inflated data": lambda: png(4, 4, zeros(30_000_000)),
     "a long profile": lambda: jpeg_with((b"\xff\xe2\xff\xffICC_PROFILE\0\x01\xff" + bytes(65_519)) * 60),
     "many scans": lambda: jpeg_of_scans(20),
+    "a video behind it": lambda: jpeg() + b"\xff\xda\0\x08" * 10_000,
     "many pages": lambda: grey_tiff(20_000),
     "random metadata": lambda: jpeg_with(b"\xff\xe1\x01\x02Exif\0\0" + bytes(range(248))),
     "animated GIF": lambda: animation("GIF"),

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from oodtune.bundle import Outputs, Pixels
-from oodtune.preprocess import decode_image, preprocess
+from oodtune.preprocess import read_pixels
 from oodtune.serve.answers import JSON, Answer
 from oodtune.serve.engine import Seen
 from oodtune.serve.prediction import Head, Prediction
@@ -38,9 +38,9 @@ class _Classification(Prediction):
         self._body = body
 
     def load(self, model: ServedModel, seen: Seen) -> Pixels:
-        image = decode_image(self._body)
-        seen(image.width * image.height)
-        return preprocess(image, model.bundle.preprocess)[None]  # (1, S, S, 3)
+        pixels, num_pixels = read_pixels(self._body, model.bundle.preprocess)
+        seen(num_pixels)
+        return pixels[None]  # (1, S, S, 3)
 
     def write(self, outputs: Outputs) -> Answer:
         return Answer(orjson.dumps(describe(self.model, outputs, self._top_k)), JSON)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from oodtune.bundle import Floats, Outputs, Pixels
 from oodtune.errors import DataError
-from oodtune.preprocess import MAX_PIXELS, decode_image, preprocess
+from oodtune.preprocess import MAX_PIXELS, read_pixels
 from oodtune.serve.engine import Load, Seen
 from oodtune.serve.oip.datatypes import Raw, unpack_elements
 from oodtune.serve.refusal import RefusedError
@@ -194,19 +194,19 @@ def _load_encoded(tensor: InputTensor) -> Load:
     files = unpack_elements(raw, tensor.shape[0]) if isinstance(raw, bytes | memoryview) else raw
 
     def load(model: ServedModel, seen: Seen) -> Pixels:
-        pixels, num_pixels = [], 0
+        all_pixels, sum_pixels = [], 0
         for place, file in enumerate(files):
             assert isinstance(file, bytes)
             try:
-                image = decode_image(file)
+                pixels, num_pixels = read_pixels(file, model.bundle.preprocess)
             except DataError as error:
                 raise RefusedError("bad_image", f"{ENCODED}, file {place + 1} of {len(files)}: {error}") from None
-            seen(image.width * image.height)
-            num_pixels += image.width * image.height
-            if num_pixels > MAX_ALL_PIXELS:
+            seen(num_pixels)
+            sum_pixels += num_pixels
+            if sum_pixels > MAX_ALL_PIXELS:
                 message = f"{ENCODED}: expected at most {MAX_ALL_PIXELS:,} pixels in all images; send fewer at once"
                 raise RefusedError("bad_request", message)
-            pixels.append(preprocess(image, model.bundle.preprocess))
-        return np.stack(pixels)  # (N, S, S, 3)
+            all_pixels.append(pixels)
+        return np.stack(all_pixels)  # (N, S, S, 3)
 
     return load
