@@ -48,6 +48,9 @@ def change(path: str, value: object) -> str:
         ("data.source", "folder", "data.root is the folder of `source: folder`"),
         ("data.exclude", "list.txt", "data.exclude leaves out images of `source: folder`"),
         ("train.steps", float("nan"), "train.steps"),
+        ("train.milestones", [0.75, 0.5], "train.milestones: expected shares that rise, found [0.75, 0.5]"),
+        ("augment.jitter", 0.6, "augment.jitter also shifts the hue, in turns: expected at most 0.5"),
+        ("combine.shares", [0.5, 0.5], "combine.shares names a value twice: [0.5, 0.5]"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_the_key(path: str, value: object, expected: str) -> None:
