@@ -108,7 +108,7 @@ RUNS = (
     ),
     Run("evaluate", "Evaluation", "benchmarks.evaluate", (), ("--images", "20", "--repeats", "1"), 3),
     Run("report", "Selection and report", "benchmarks.report", (), ("--images", "200", "--classes", "20"), 1),
-    Run("serve", "Serving", "benchmarks.serve", (), ("--quick", "--size", "96"), 10, ("wrk",)),
+    Run("serve", "Serving", "benchmarks.serve", (), ("--quick", "--size", "96"), 12, ("wrk",)),
     Run(
         "serve-peers",
         "Serving, against other servers",
@@ -118,7 +118,7 @@ RUNS = (
             *(word for peer in ("triton", "mosec", "kserve", "litserve", "fastapi") for word in ("--peer", peer)),
         ),
         ("--quick", "--size", "96", "--payload", "jpeg", "--connections", "8", "--peer", "fastapi"),
-        minutes=8,
+        minutes=11,
         programs=("wrk",),
         only_named="PyPI, for the environments of the other servers in ./peers (3 GB)",
     ),

@@ -3,7 +3,6 @@
 One thread per process: two workers share two cores, and OpenMP collapses when it has to share.
 """
 
-import gc
 import os
 import signal
 import sys
@@ -16,8 +15,6 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, every process compiles our sources anew
 sys.dont_write_bytecode = False
-
-gc.disable()  # what collection imports stays; to look through it again and again took 6 s of 20
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and all that they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,12 +40,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         grouped = getattr(item, "_nodeid", item.nodeid)
         if grouped != item.nodeid:
             item._id = type(item.id).parse(grouped)
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # nanobind complains of what is left at the end

@@ -18,7 +18,7 @@ _START, _END, _SCAN, _BASELINE, _HUFFMAN_TABLES = 0xD8, 0xD9, 0xDA, 0xC0, 0xC4
 _EXIF, _ADOBE, _NUM_LINES = 0xE1, 0xEE, 0xDC
 _BARE: Final = frozenset({*range(0x01, 0xC0), _START})
 """Markers without a segment. libjpeg passes over those it does not know, so nothing may hide behind them."""
-_UNCOMMON: Final = frozenset({*range(_BASELINE + 1, _START), _EXIF, _ADOBE, _NUM_LINES}) - {_HUFFMAN_TABLES}
+_UNCOMMON: Final = frozenset({*range(_BASELINE + 1, 0xD0), _EXIF, _ADOBE, _NUM_LINES}) - {_HUFFMAN_TABLES}
 """Other codings than baseline; tags that may turn the image; what may say that its colours are others than usual."""
 
 

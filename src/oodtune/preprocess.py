@@ -67,8 +67,7 @@ def decode_image(source: bytes | Path) -> Image.Image:
     For images of strangers. Raises DataError if it is not a whole image in one of FORMATS, or has over
     MAX_PIXELS pixels.
     """
-    pixels = decode_common(source, MAX_PIXELS) if isinstance(source, bytes) else None
-    return _decode(source, "image", FORMATS, None).image if pixels is None else Image.fromarray(pixels)
+    return _to_image(source, decode_common(source, MAX_PIXELS) if isinstance(source, bytes) else None)
 
 
 def decode_with_facts(source: bytes | Path, name: str = "image", at_least: int | None = None) -> Decoded:
@@ -181,8 +180,13 @@ def read_pixels(source: bytes, config: PreprocessConfig) -> tuple[npt.NDArray[np
     pixels = decode_common(source, MAX_PIXELS)
     if pixels is not None and pixels.shape[:2] == (config.size, config.size):
         return pixels, config.size**2
-    image = decode_image(source) if pixels is None else Image.fromarray(pixels)
+    image = _to_image(source, pixels)
     return preprocess(image, config), image.width * image.height
+
+
+def _to_image(source: bytes | Path, pixels: npt.NDArray[np.uint8] | None) -> Image.Image:
+    """Return the image of `pixels` (H, W, 3); without them, of a stranger's file that is no common JPEG."""
+    return _decode(source, "image", FORMATS, None).image if pixels is None else Image.fromarray(pixels)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
