@@ -1,12 +1,13 @@
 """Servers as processes of their own: when they are ready, what CPU time and memory they take."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,7 +57,11 @@ def running(
     """Yield the server that `command` starts on `port`, once `ready` is answered with 200. Exits if it never is."""
     begun_s = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environ or {})}
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **(environ or {})},
+        start_new_session=True,  # a group, to end with it what its first process leaves behind
     )
     try:
         while fetch_status(port, ready) != 200:
@@ -69,7 +74,10 @@ def running(
         try:
             process.wait(15)
         except subprocess.TimeoutExpired:
-            process.kill()
+            pass
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
