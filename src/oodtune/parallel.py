@@ -5,11 +5,13 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from oodtune.cpus import count_cpus
+from oodtune.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,7 +47,8 @@ def map_in_processes(function: Callable[[Item], Result], items: Sequence[Item]) 
     """Yield the results of `function`, a module's own, in the order of `items`.
 
     For work that holds the interpreter's lock, as far as threads would stand in each other's way. An error
-    stops all of it.
+    stops all of it. Raises UserError if a process is killed. A script that calls this needs
+    `if __name__ == "__main__":`, since every process imports it.
     """
     num_workers = min(count_cpus(), math.ceil(len(items) / _ITEMS_PER_WORKER))
     if num_workers <= 1:
@@ -56,6 +59,11 @@ def map_in_processes(function: Callable[[Item], Result], items: Sequence[Item]) 
     with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
         try:
             yield pool.map(function, items, chunksize=_CHUNK)
+        except BrokenProcessPool:
+            raise UserError(
+                f"expected {num_workers} processes to work on {len(items):,} items, found one ended from outside, most "
+                "likely for want of memory; free some, or allow fewer CPUs (`taskset`, a container's limit)"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

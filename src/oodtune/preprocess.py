@@ -70,8 +70,17 @@ def decode_image(source: bytes | Path) -> Image.Image:
     return _to_image(source, decode_common(source, MAX_PIXELS) if isinstance(source, bytes) else None)
 
 
+def decode_own_image(source: bytes, name: str) -> Image.Image:
+    """As `decode_image`, for the user's own images, in any format that Pillow reads by itself; `name` is for messages.
+
+    Raises DataError if it is not a whole image, or has over MAX_PIXELS pixels.
+    """
+    pixels = decode_common(source, MAX_PIXELS)
+    return decode_with_facts(source, name).image if pixels is None else Image.fromarray(pixels)
+
+
 def decode_with_facts(source: bytes | Path, name: str = "image", at_least: int | None = None) -> Decoded:
-    """As `decode_image`, for the user's own images, in any format that Pillow reads by itself.
+    """As `decode_own_image`, with what its file says.
 
     `name` stands for the bytes in messages. With `at_least`, the image may come reduced, but to no fewer pixels
     a side: a JPEG is then read whole, so that damage is found, and decoded at an eighth to a half of its size,

@@ -1,10 +1,13 @@
+import os
+import signal
 import threading
 import time
 
 import pytest
 
 from oodtune.cpus import count_cpus
-from oodtune.parallel import Prefetcher, map_in_threads
+from oodtune.errors import UserError
+from oodtune.parallel import Prefetcher, map_in_processes, map_in_threads
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -25,6 +28,21 @@ def test_items_are_taken_only_a_few_ahead_of_the_results() -> None:
 
     for done, _ in enumerate(map_in_threads(str, items()), start=1):
         assert len(taken) <= done + 2 * count_cpus()
+
+
+def kill_at_700(n: int) -> int:
+    if n == 700:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+def test_a_process_that_is_killed_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oodtune.parallel.count_cpus", lambda: 2)
+    with (
+        pytest.raises(UserError, match=r"expected 2 processes to work on 1,000 items, .*want of memory; free some"),
+        map_in_processes(kill_at_700, range(1000)) as results,
+    ):
+        list(results)
 
 
 def test_the_first_exception_in_order_is_raised_and_the_rest_is_not_begun() -> None:

@@ -23,7 +23,7 @@ from oodtune.data.index import IndexRow, domains_of
 from oodtune.data.journal import Journal
 from oodtune.errors import DataError
 from oodtune.parallel import map_in_threads
-from oodtune.preprocess import decode_with_facts, preprocess
+from oodtune.preprocess import decode_own_image, preprocess
 from oodtune.progress import Progress, silent
 
 CHUNK_BYTES = 1_000_000
@@ -135,8 +135,7 @@ class Work:
         """Return the pixels (n, S, S, 3) of a chunk."""
         pixels = np.empty((len(chunk.ids), self.config.size, self.config.size, 3), np.uint8)
         for place, image_id in enumerate(chunk.ids):
-            decoded = decode_with_facts(self.source.read(image_id), image_id)
-            pixels[place] = preprocess(decoded.image, self.config)
+            pixels[place] = preprocess(decode_own_image(self.source.read(image_id), image_id), self.config)
         return pixels
 
 

@@ -22,7 +22,7 @@ from oodtune.bundle import open_bundle
 from oodtune.config import ServeConfig
 from oodtune.errors import UserError
 from oodtune.golden import draw_golden
-from oodtune.preprocess import decode_image, decode_with_facts, preprocess
+from oodtune.preprocess import decode_image, decode_own_image, decode_with_facts, preprocess
 from oodtune.serve import read_settings, run_server
 from oodtune.serve.metrics import Metrics
 from tests.unit.serve.running import process, sample, wait_until
@@ -75,12 +75,13 @@ def test_served_probabilities_are_those_of_the_bundle_bit_for_bit(client, kind):
 
 @pytest.mark.parametrize("place", range(len(draw_golden())))
 def test_a_file_of_any_kind_is_served_as_it_is_evaluated(client, tmp_path, place):
-    """JPEG, PNG, greyscale, alpha, CMYK, EXIF-rotated, WebP, palette: as a file of a data set, and as a body."""
+    """JPEG, PNG, greyscale, alpha, CMYK, EXIF-rotated, WebP, palette: as `predict` and the cache do, and as a body."""
     body = draw_golden()[place]
     (tmp_path / "image").write_bytes(body)
     bundle = open_bundle(tiny_bundle())
-    pixels = preprocess(decode_with_facts(tmp_path / "image").image, bundle.preprocess)  # as the cache does
-    assert np.array_equal(preprocess(decode_image(body), bundle.preprocess), pixels)
+    pixels = preprocess(decode_own_image(body, "image"), bundle.preprocess)  # as the cache does
+    for image in (decode_image(body), decode_with_facts(tmp_path / "image").image):
+        assert np.array_equal(preprocess(image, bundle.preprocess), pixels)
     expected = bundle.run(pixels[None]).probabilities[0]
     answer = client.post("/v1/classify", content=body).json()
     served = {one["label"]: np.float32(one["probability"]) for one in answer["classes"]}
