@@ -3,12 +3,13 @@
 One thread per process: two workers share two cores, and OpenMP collapses when it has to share.
 """
 
-import gc
 import os
 import signal
 import sys
 
 import pytest
+
+from tests.fixtures.collector import collect_rarely, pass_over_nothing, pass_over_what_is_here
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that asks a hub must fail at once, here and everywhere
@@ -20,13 +21,15 @@ sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and all that they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-gc.set_threshold(10_000, 20, 50)  # with kfp and torch about, Python's own threshold costs an eighth of the CPU time
+collect_rarely()
 
 
 def pytest_collection_finish() -> None:
-    """Let collections pass over what stays until the end: modules and tests."""
-    gc.collect()
-    gc.freeze()
+    pass_over_what_is_here()
+
+
+def pytest_unconfigure() -> None:
+    pass_over_nothing()  # nanobind complains of what is left at the end
 
 
 @pytest.fixture(scope="session", autouse=True)

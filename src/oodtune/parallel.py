@@ -46,23 +46,32 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
 def map_in_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Iterator[Result]]:
     """Yield the results of `function`, a module's own, in the order of `items`.
 
-    For work that holds the interpreter's lock, as far as threads would stand in each other's way. An error
-    stops all of it. Raises UserError if a process is killed. A script that calls this needs
-    `if __name__ == "__main__":`, since every process imports it.
+    For work that holds the interpreter's lock, as far as threads would stand in each other's way. Raises as
+    `start_processes` says.
     """
     num_workers = min(count_cpus(), math.ceil(len(items) / _ITEMS_PER_WORKER))
     if num_workers <= 1:
         yield map(function, items)
         return
+    with start_processes(num_workers, f"{len(items):,} items") as pool:
+        yield pool.map(function, items, chunksize=_CHUNK)
+
+
+@contextmanager
+def start_processes(num_workers: int, work: str) -> Iterator[ProcessPoolExecutor]:
+    """Start processes for `work`, which is for messages: how many of what. An error ends all of it.
+
+    Raises UserError if a process is killed. A script that calls this needs `if __name__ == "__main__":`, since every
+    process imports it.
+    """
     # Spawned, because a fork of a process that has threads (a progress bar) can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            yield pool.map(function, items, chunksize=_CHUNK)
+            yield pool
         except BrokenProcessPool:
             raise UserError(
-                f"expected {num_workers} processes to work on {len(items):,} items, found one ended from outside, most "
-                "likely for want of memory; free some, or allow fewer CPUs (`taskset`, a container's limit)"
+                f"expected {num_workers} processes to work on {work}, found one ended from outside, most likely for "
+                "want of memory; free some, or allow fewer CPUs (`taskset`, a container's limit)"
             ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

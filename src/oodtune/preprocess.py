@@ -75,8 +75,7 @@ def decode_own_image(source: bytes, name: str) -> Image.Image:
 
     Raises DataError if it is not a whole image, or has over MAX_PIXELS pixels.
     """
-    pixels = decode_common(source, MAX_PIXELS)
-    return decode_with_facts(source, name).image if pixels is None else Image.fromarray(pixels)
+    return _to_image(source, decode_common(source, MAX_PIXELS), name, None)
 
 
 def decode_with_facts(source: bytes | Path, name: str = "image", at_least: int | None = None) -> Decoded:
@@ -193,9 +192,14 @@ def read_pixels(source: bytes, config: PreprocessConfig) -> tuple[npt.NDArray[np
     return preprocess(image, config), image.width * image.height
 
 
-def _to_image(source: bytes | Path, pixels: npt.NDArray[np.uint8] | None) -> Image.Image:
-    """Return the image of `pixels` (H, W, 3); without them, of a stranger's file that is no common JPEG."""
-    return _decode(source, "image", FORMATS, None).image if pixels is None else Image.fromarray(pixels)
+def _to_image(
+    source: bytes | Path,
+    pixels: npt.NDArray[np.uint8] | None,
+    name: str = "image",
+    formats: tuple[str, ...] | None = FORMATS,
+) -> Image.Image:
+    """Return the image of `pixels` (H, W, 3); without them, of a file that is no common JPEG, in one of `formats`."""
+    return _decode(source, name, formats, None).image if pixels is None else Image.fromarray(pixels)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

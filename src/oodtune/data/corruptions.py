@@ -7,9 +7,7 @@ colour stay what they are. So two models on images of one size compare; with fig
 """
 
 import hashlib
-import multiprocessing
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +17,7 @@ import numpy.typing as npt
 
 from oodtune.cpus import count_cpus
 from oodtune.errors import DataError, UserError
-from oodtune.parallel import map_in_threads
+from oodtune.parallel import map_in_threads, start_processes
 
 COMMON: Final = (
     "gaussian_noise",
@@ -123,13 +121,13 @@ def _seed_of(seed: int, corruption: str, severity: int, name: str) -> int:
 def corrupt_all(batches: Iterable[Batch], num_images: int, seed: int = 0) -> Iterator[Iterator[tuple[Batch, Images]]]:
     """Yield every batch with its corrupted images, in order; many of them are made in a process per CPU.
 
-    `num_images` is how many there are in all batches. At most two batches per CPU are under way or waiting.
+    `num_images` is how many there are in all batches. At most two batches per CPU are under way or waiting. Raises
+    UserError if a process is killed.
     """
     if num_images < _WORTH_PROCESSES or count_cpus() == 1:
         yield ((batch, corrupt(batch, seed)) for batch in batches)
         return
-    # Spawned, because a fork of a process that has threads (a progress bar) can hang.
-    with ProcessPoolExecutor(count_cpus(), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with start_processes(count_cpus(), f"{num_images:,} images") as pool:
 
         def hand_over(batch: Batch) -> tuple[Batch, Images]:
             return batch, pool.submit(corrupt, batch, seed).result()

@@ -1,3 +1,4 @@
+import multiprocessing
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,7 +8,7 @@ import pytest
 
 from oodtune.data import corruptions
 from oodtune.data.corruptions import COMMON, EXTRA, SEVERITIES, Batch, Images, corrupt, corrupt_all
-from oodtune.errors import DataError
+from oodtune.errors import DataError, UserError
 
 pytestmark = pytest.mark.xdist_group("corruptions")  # glass_blur is compiled when it is first called: seconds
 
@@ -105,6 +106,19 @@ def test_processes_make_the_bytes_that_this_one_makes(monkeypatch: pytest.Monkey
         found = list(corrupted)
     assert [batch for batch, _ in found] == batches
     assert all(np.array_equal(one, other) for (_, one), other in zip(found, here, strict=True))
+
+
+def test_a_process_that_is_killed_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(corruptions, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(corruptions, "count_cpus", lambda: 2)
+    many = (make_batch("contrast") for _ in range(200))
+    with (
+        pytest.raises(UserError, match=r"expected 2 processes to work on 400 images, .*want of memory; free some"),
+        corrupt_all(many, num_images=400) as corrupted,
+    ):
+        for _ in corrupted:
+            for process in multiprocessing.active_children():
+                process.kill()
 
 
 def test_batches_are_read_when_their_turn_comes():
